@@ -1,0 +1,95 @@
+# Every verb of this project. `make` alone lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= $(firstword $(shell command -v python3.11) python3)
+IMAGE ?= sagemaker-image-classifier
+PORT ?= 8080
+PYTEST_ARGS ?= --numprocesses auto --maxprocesses 4 --dist loadfile
+MODEL ?= out/demo/model
+VENV := .venv
+BIN := $(VENV)/bin
+SHELL_SCRIPTS := build_and_push.sh docker/install.sh .ci/run .ci/base_image.sh
+
+# An engine that answers, or nothing; ENGINE=none says there is none. Asked once, and only when needed.
+engine = $(eval engine := $(shell $(PYTHON) scripts/local.py engine))$(engine)
+export IMAGE
+
+.PHONY: help demo setup lock fmt lint typecheck test bench build push train serve clean ready prepare named-setup named-build
+
+help: ## list the targets
+	@echo "usage: make TARGET [NAME=value ...]"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ready ## the main job: pictures, train, serve, ask (DATA=folder, WEIGHTS=file)
+	@$(PYTHON) scripts/demo.py $(if $(DATA),--data "$(DATA)") $(if $(WEIGHTS),--pretrained "$(WEIGHTS)") \
+		$(addprefix --hyperparameter ,$(HP))
+
+train: ready ## train on a folder of pictures (DATA=folder, WEIGHTS=file, HP="epochs=3 batch_size=32")
+	@$(PYTHON) scripts/local.py train --data "$(DATA)" $(if $(WEIGHTS),--pretrained "$(WEIGHTS)") \
+		$(addprefix --hyperparameter ,$(HP))
+
+serve: ready ## serve a trained model on this machine (MODEL=out/demo/model, PORT=8080)
+	@$(PYTHON) scripts/local.py serve --model "$(MODEL)" --port $(PORT)
+
+test: prepare ## run all tests; with an engine in the image, without one in .venv
+	@echo "tests run $(if $(engine),in the image $(IMAGE) ($(engine) answers),in $(VENV): no container engine answers)"
+	@ENGINE="$(or $(engine),none)" $(BIN)/pytest $(PYTEST_ARGS)
+
+bench: ready setup ## train and serve real photos (needs ../shared/data; ARGS="--recipes frozen --seeds 0")
+	@PYTHONPATH=scripts:tests/image $(BIN)/python tests/benchmarks/real_data.py $(ARGS)
+
+lint: setup ## ruff, hadolint and shellcheck
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/hadolint docker/Dockerfile
+	@$(BIN)/shellcheck $(SHELL_SCRIPTS)
+
+fmt: setup ## put the Python code into its form
+	@$(BIN)/ruff check --fix --quiet . ; $(BIN)/ruff format .
+
+typecheck: setup ## mypy, strict
+	@$(BIN)/mypy
+
+setup: $(VENV)/product.stamp ## make .venv: the image's packages and the development tools
+	@:
+
+lock: setup ## make both lock files anew from their .in files
+	@$(BIN)/uv pip compile $(LOCK_FLAGS) -o docker/requirements.txt docker/requirements.in >/dev/null
+	@$(BIN)/uv pip compile $(LOCK_FLAGS) -c docker/requirements.txt -o tests/requirements.txt tests/requirements.in >/dev/null
+
+build: ## build the image
+	@./build_and_push.sh --build-only
+
+push: ## build the image and push it to ECR (REGION, ACCOUNT, IMAGE, TAG)
+	@./build_and_push.sh
+
+clean: ## remove what make made here: out/, .venv, caches (not the image)
+	rm -rf $(VENV) out .image_uri .pytest_cache .ruff_cache .mypy_cache .hypothesis container/build
+	find . -name __pycache__ -o -name '*.egg-info' | xargs rm -rf
+
+LOCK_FLAGS := --upgrade --generate-hashes --no-emit-index-url --python-version 3.11 \
+	--python-platform x86_64-manylinux_2_28
+
+# What `train` and `serve` need: the image with an engine, .venv without one.
+ready:
+	@$(MAKE) $(if $(engine),build,setup)
+
+# What the tests need: .venv, and with an engine the image too; side by side, each line says whose it is.
+prepare:
+	@$(if $(engine),$(MAKE) -j2 named-setup named-build,$(MAKE) setup)
+
+named-setup named-build: named-%:
+	@$(MAKE) $* 2>&1 | sed -u 's/^/$*: /'
+
+$(VENV)/packages.stamp: docker/install.sh docker/requirements.txt tests/requirements.txt
+	@$(PYTHON) scripts/check_desk.py
+	@PYTHON=$(PYTHON) docker/install.sh $(VENV) docker/requirements.txt tests/requirements.txt
+	@touch $@
+
+# Editable: a change of our code needs no new setup.
+$(VENV)/product.stamp: $(VENV)/packages.stamp container/pyproject.toml
+	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable container
+	@$(BIN)/pip check
+	@touch $@
