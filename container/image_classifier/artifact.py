@@ -1,0 +1,200 @@
+"""The artifact: the one thing that crosses from `train` to `serve`.
+
+A directory with `model.safetensors`, `config.json`, `labels.json`, `metrics.json` and a model card. No pickle.
+"""
+
+import json
+import os
+import platform
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torchvision
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+import image_classifier
+from image_classifier import networks
+from image_classifier.errors import UserError
+from image_classifier.images import Preprocessing
+
+WEIGHTS = "model.safetensors"
+CONFIG = "config.json"
+LABELS = "labels.json"
+METRICS = "metrics.json"
+CARD = "README.md"
+LEGACY_WEIGHTS = "model.pth"
+
+
+class Config(BaseModel):
+    """`config.json`: what is needed to run the weights, and where they come from."""
+
+    model_config = ConfigDict(frozen=True)
+
+    format: Literal[1] = 1
+    architecture: str
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    metrics: dict[str, float] = {}
+    hyperparameters: dict[str, Any] = {}
+    versions: dict[str, str] = {}
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names as people read them."""
+        return readable_labels(self.classes)
+
+
+def readable_labels(classes: tuple[str, ...]) -> tuple[str, ...]:
+    """`001.Golden_retriever` -> `Golden retriever`; left alone where two classes would become one."""
+    labels = tuple(re.sub(r"^\d+[.\-_ ]", "", name).replace("_", " ").strip() for name in classes)
+    return labels if all(labels) and len(set(labels)) == len(classes) else classes
+
+
+def versions() -> dict[str, str]:
+    """What made the artifact."""
+    return {
+        "image_classifier": image_classifier.__version__,
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "torchvision": str(torchvision.__version__),
+    }
+
+
+def save(folder: Path, network: nn.Module, config: Config) -> None:
+    """Write the artifact; each file appears whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
+    partial = folder / f".{WEIGHTS}.partial"
+    save_file(weights, partial, metadata={"format": "pt"})
+    partial.chmod(0o644)  # safetensors makes it its owner's alone, but another user may have to serve it
+    os.replace(partial, folder / WEIGHTS)
+    write_text(folder / CONFIG, config.model_dump_json(indent=2))
+    write_text(folder / LABELS, json.dumps(config.labels, indent=2, ensure_ascii=False))
+    write_text(folder / METRICS, json.dumps(config.metrics, indent=2))
+    write_text(folder / CARD, _model_card(config))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file by way of a second name, so that no reader sees half of it."""
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(text + "\n", encoding="utf-8")
+    os.replace(partial, path)
+
+
+def load(folder: Path) -> tuple[nn.Module, Config]:
+    """Read an artifact: the network in eval mode on the CPU, and its configuration.
+
+    Raises:
+        UserError: no model there, or one that cannot be read; says which file and why.
+    """
+    config = load_config(folder)
+    try:
+        network = networks.build(config.architecture, len(config.classes))
+    except UserError as error:
+        raise UserError(f"{folder / CONFIG} names no network of this image: {error}") from None
+    try:
+        network.load_state_dict(_load_weights(folder))
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1].strip()
+        raise UserError(
+            f"The weights in {folder} do not fit {config.architecture} with {len(config.classes)} classes: {reason}"
+        ) from None
+    return network.eval(), config
+
+
+def load_config(folder: Path) -> Config:
+    """Read `config.json`, or work out a configuration for a plain `model.pth`."""
+    path = folder / CONFIG
+    if not path.exists():
+        if (folder / LEGACY_WEIGHTS).exists():
+            return _legacy_config(folder)
+        found = ", ".join(sorted(entry.name for entry in folder.iterdir())) if folder.is_dir() else "no such directory"
+        raise UserError(
+            f"No model in {folder} (found: {found or 'nothing'}): it must hold {CONFIG} and {WEIGHTS}, "
+            "as `train` writes them; unpack model.tar.gz there."
+        )
+    try:
+        return Config.model_validate_json(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not a configuration this image can read ({error}).") from None
+    except ValidationError as error:
+        problem = error.errors()[0]
+        reason = ": ".join([*(str(part) for part in problem["loc"]), problem["msg"]])
+        raise UserError(f"{path} is not a configuration this image can read ({reason}).") from None
+
+
+def _load_weights(folder: Path) -> Mapping[str, torch.Tensor]:
+    path = folder / WEIGHTS
+    return read_weights(path if path.exists() or not (folder / LEGACY_WEIGHTS).exists() else folder / LEGACY_WEIGHTS)
+
+
+def read_weights(path: Path) -> Mapping[str, torch.Tensor]:
+    """Read a state dictionary from a .safetensors, .pth or .pt file, without running any code in it.
+
+    Raises:
+        UserError: the file is missing, damaged, or holds something else.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:  # safetensors says so too where the file may not be read
+        reason = "may not be read by this user; make the file readable" if path.exists() else "do not exist"
+        raise UserError(f"The weights {path} {reason}.") from None
+    except (SafetensorError, RuntimeError, ValueError, EOFError, OSError) as error:
+        raise UserError(f"The weights {path} are damaged ({error}).") from None
+    except Exception:  # the unpickler's own errors: it refused what is not a tensor
+        raise UserError(f"{path} holds more than tensors and is not opened; save its state_dict() instead.") from None
+    if not isinstance(content, Mapping) or not all(isinstance(value, torch.Tensor) for value in content.values()):
+        raise UserError(f"{path} does not hold a state dictionary; save the network's state_dict().")
+    return content
+
+
+def _legacy_config(folder: Path) -> Config:
+    """Recognise the torchvision network behind a plain state dictionary by its tensor shapes."""
+    shapes = {name: value.shape for name, value in read_weights(folder / LEGACY_WEIGHTS).items()}
+    for architecture in ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "mobilenet_v2"):
+        heads = networks.head_names(architecture)
+        num_classes = shapes.get(f"{heads[0]}.weight", torch.Size([0]))[0]
+        if num_classes and networks.state_shapes(architecture, num_classes) == shapes:
+            return Config(
+                architecture=architecture,
+                classes=_legacy_labels(folder, num_classes),
+                preprocessing=Preprocessing(),
+            )
+    raise UserError(
+        f"{folder / LEGACY_WEIGHTS} is not a ResNet or MobileNetV2 of torchvision; "
+        f"add a {CONFIG} that names the architecture."
+    )
+
+
+def _legacy_labels(folder: Path, num_classes: int) -> tuple[str, ...]:
+    path = folder / LABELS
+    try:
+        labels = json.loads(path.read_text(encoding="utf-8")) if path.exists() else range(num_classes)
+        if isinstance(labels, dict):  # {"0": "name", …}
+            labels = [labels[key] for key in sorted(labels, key=int)]
+        labels = tuple(str(label) for label in labels)
+    except (ValueError, TypeError):
+        raise UserError(f"{path} must hold a JSON list of class names, or an object from index to name.") from None
+    if len(labels) != num_classes:
+        raise UserError(f"{path} names {len(labels)} classes, but the weights in {folder} have {num_classes}.")
+    return labels
+
+
+def _model_card(config: Config) -> str:
+    metrics = "\n".join(f"| {name} | {value:.4f} |" for name, value in config.metrics.items())
+    made = "\n".join(f"- {name} {version}" for name, version in config.versions.items())
+    return (
+        f"# {config.architecture}, {len(config.classes)} classes\n\n"
+        f"An image classifier. Input: RGB pictures, {config.preprocessing.image_size} x "
+        f"{config.preprocessing.image_size} pixels after a centre crop. Answer: probabilities of "
+        f"{', '.join(config.labels[:5])}{', …' if len(config.classes) > 5 else ''}.\n\n"
+        f"| metric | value |\n|---|---|\n{metrics}\n\n## Made with\n\n{made}\n"
+    )

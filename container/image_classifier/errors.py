@@ -1,0 +1,109 @@
+"""The kinds of error, and what each becomes: a failure file, an exit code, an HTTP status."""
+
+import errno
+import os
+import traceback
+from enum import IntEnum
+from pathlib import Path
+
+FAILURE_LIMIT = 1024  # SageMaker shows the first 1024 characters of /opt/ml/output/failure
+# how CUDA, the C++ library and torch on Windows and on Linux say that memory is short
+_MEMORY_SIGNS = ("CUDA out of memory", "std::bad_alloc", "not enough memory", "can't allocate memory")
+
+
+class ExitCode(IntEnum):
+    """How `train` and `serve` end; SageMaker only asks whether it is zero."""
+
+    OK = 0
+    USER = 1
+    ALGORITHM = 2
+    PLATFORM = 3
+
+
+class UserError(Exception):
+    """Something the caller can mend. The message is one sentence: what, where, what to do."""
+
+
+class PlatformError(Exception):
+    """The machine gave out: disk, memory, a device. The message is one sentence with the remedy."""
+
+
+class RequestError(UserError):
+    """A request that is answered with a 4xx or 5xx status.
+
+    Args:
+        status: HTTP status.
+        code: short machine-readable name, such as `bad_image`.
+        message: one sentence for the caller.
+    """
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+    @property
+    def message(self) -> str:
+        """The sentence for the caller."""
+        return str(self)
+
+
+def as_platform_error(error: BaseException) -> PlatformError | None:
+    """Recognise a full disk or exhausted memory behind an exception; None for anything else."""
+    if isinstance(error, PlatformError):
+        return error
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = f" while writing {error.filename}" if error.filename else ""
+        return PlatformError(f"The disk is full{where}; give the job a larger volume.")
+    if is_out_of_memory(error):
+        return PlatformError("Out of memory; use a smaller batch_size or image_size, or an instance with more memory.")
+    # torch and safetensors report a full disk as text
+    if "No space left on device" in str(error):
+        return PlatformError("The disk is full; give the job a larger volume.")
+    return None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell every spelling of exhausted memory: Python's, CUDA's, the C++ allocator's, the kernel's."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return True
+    text = str(error)
+    return any(sign in text for sign in _MEMORY_SIGNS)
+
+
+def exit_code(error: BaseException) -> ExitCode:
+    """The exit status an error deserves."""
+    if isinstance(error, UserError):
+        return ExitCode.USER
+    return ExitCode.PLATFORM if as_platform_error(error) else ExitCode.ALGORITHM
+
+
+def sentence(error: BaseException) -> str:
+    """One line that says what went wrong."""
+    if isinstance(error, UserError):
+        return str(error)
+    platform = as_platform_error(error)
+    if platform:
+        return str(platform)
+    return " ".join("".join(traceback.format_exception_only(error)).split())
+
+
+def failure_text(error: BaseException) -> str:
+    """What goes into the failure file: the reason first, then the tail of the traceback, at most 1024 characters."""
+    reason = sentence(error)[:FAILURE_LIMIT]
+    if isinstance(error, UserError):
+        return reason
+    trace = "".join(traceback.format_exception(error))
+    room = FAILURE_LIMIT - len(reason) - 2
+    return f"{reason}\n\n{trace[-room:]}" if room > 0 else reason
+
+
+def write_failure(path: Path, error: BaseException) -> None:
+    """Write the failure file; a file that cannot be written (full disk) must not hide the error itself."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(failure_text(error), encoding="utf-8", errors="backslashreplace")
+    except OSError as problem:
+        print(f"Could not write {os.fspath(path)}: {problem}", flush=True)

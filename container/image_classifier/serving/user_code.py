@@ -1,0 +1,131 @@
+"""A user's own `code/inference.py` in the artifact, run by sagemaker-inference's Transformer.
+
+What the script leaves out (model_fn, input_fn, predict_fn, output_fn) falls back to our own engine and formats.
+"""
+
+import io
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from sagemaker_inference.default_inference_handler import DefaultInferenceHandler
+from sagemaker_inference.errors import BaseInferenceToolkitError, UnsupportedFormatError
+from sagemaker_inference.transformer import Transformer
+
+from image_classifier import images
+from image_classifier.contract import Settings
+from image_classifier.errors import RequestError
+from image_classifier.serving import formats
+from image_classifier.serving.engines import Engine, TorchEngine
+from image_classifier.serving.location import find
+from image_classifier.serving.wire import ACCEPT, CONTENT_TYPE
+
+__all__ = ["UserService", "find"]
+
+
+class Defaults(DefaultInferenceHandler):  # type: ignore[misc]
+    """What a script need not write itself."""
+
+    def __init__(self, settings: Settings, device: torch.device) -> None:
+        self._settings = settings
+        self._device = device
+
+    def default_model_fn(self, model_dir: str, context: Any = None) -> Engine:
+        """Load the artifact."""
+        return TorchEngine(Path(model_dir), self._device)
+
+    def default_input_fn(self, input_data: bytes, content_type: str, context: Any = None) -> Any:
+        """Decode the request's picture: an RGB PIL image, upright."""
+        formats.check_content_type(content_type)
+        return images.decode(input_data, self._settings.max_pixels)
+
+    def default_predict_fn(self, data: Any, model: Any, context: Any = None) -> Any:
+        """Run our engine."""
+        pixels = images.to_tensor(images.centre_crop(data, model.config.preprocessing))
+        return model.logits(pixels.unsqueeze(0))[0], model.config.labels
+
+    def default_output_fn(self, prediction: Any, accept: str, context: Any = None) -> Any:
+        """Write our answer, or what the toolkit can make of the script's own prediction."""
+        if not isinstance(prediction, tuple):
+            return self._toolkit_output(prediction, accept)
+        logits, labels = prediction
+        output = formats.choose_output(accept, self._settings.default_accept)
+        options = formats.Options(output, self._settings.top_k)
+        return formats.encode(logits.tolist(), logits.double().softmax(0).tolist(), labels, options), str(output)
+
+    def _toolkit_output(self, prediction: Any, accept: str) -> Any:
+        try:
+            return super().default_output_fn(prediction, accept)
+        except UnsupportedFormatError:
+            raise RequestError(406, "not_acceptable", f"Accept {accept!r} cannot be met by this model.") from None
+
+
+class _Refused(Transformer):  # type: ignore[misc]
+    """The toolkit answers errors with a traceback; let them out instead, to be answered as ours are."""
+
+    @staticmethod
+    def handle_error(context: Any, inference_exception: Exception, trace: str) -> list[str]:
+        del context, trace
+        raise sys.exc_info()[1] or inference_exception  # what the script raised, not the toolkit's copy of it
+
+
+class _OneRequest:
+    """MMS's context, narrowed to one request of the batch: the Transformer only looks at the first."""
+
+    def __init__(self, context: Any, index: int) -> None:
+        self._context = context
+        self._index = index
+        self.system_properties = context.system_properties
+        headers = dict(context.get_all_request_header(index))
+        headers["Content-Type"] = headers.get(CONTENT_TYPE) or "application/octet-stream"
+        headers["Accept"] = headers.get(ACCEPT) or ""
+        self.request_processor = [_Headers(headers)]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    def set_response_content_type(self, _index: int, value: str) -> None:
+        self._context.set_response_content_type(self._index, value)
+
+
+class _Headers:
+    def __init__(self, headers: dict[str, str]) -> None:
+        self._headers = headers
+
+    def get_request_properties(self) -> dict[str, str]:
+        return self._headers
+
+    def get_request_property(self, name: str) -> str | None:
+        return self._headers.get(name)
+
+
+class UserService:
+    """Answers requests with the user's script."""
+
+    def __init__(self, model_dir: Path, settings: Settings, device: torch.device) -> None:
+        script = find(model_dir, settings)
+        if script is None:
+            raise RuntimeError(f"No script {settings.program} in {model_dir}.")
+        sys.path.insert(0, str(script.parent))
+        os.environ["SAGEMAKER_PROGRAM"] = script.stem  # a module name to the Transformer
+        self._transformer = _Refused(Defaults(settings, device))
+        self._transformer.validate_and_initialize(str(model_dir))
+
+    def answer(self, body: bytes, context: Any, index: int) -> bytes:
+        """Answer one request."""
+        narrowed = _OneRequest(context, index)
+        try:
+            (answer,) = self._transformer.transform([{"body": body}], narrowed)
+        except UnsupportedFormatError as error:
+            raise RequestError(415, "unsupported_media_type", " ".join(str(error).split())) from None
+        except BaseInferenceToolkitError as error:
+            raise RequestError(error.status_code, "refused", str(error.message)) from None
+        return _as_bytes(answer)
+
+
+def _as_bytes(answer: Any) -> bytes:
+    if isinstance(answer, io.IOBase):
+        answer = answer.read()
+    return answer.encode() if isinstance(answer, str) else bytes(answer)

@@ -1,0 +1,17 @@
+"""Names that the front door and the workers share: headers, variables, files."""
+
+from pathlib import Path
+
+REQUEST_ID = "x-request-id"
+OUTPUT = "x-classifier-output"
+TOP_K = "x-classifier-top-k"
+CONTENT_TYPE = "x-classifier-content-type"
+ACCEPT = "x-classifier-accept"
+CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
+ANSWERED = "x-classifier-answered"  # set by the handler: without it, the answer is MMS's own
+LOAD_ERROR_ENV = "CLASSIFIER_LOAD_ERROR_DIR"
+
+
+def load_error_file(folder: Path, model: str) -> Path:
+    """Where a worker says why it could not load a model; MMS only says that it could not."""
+    return folder / f"load-error-{model}"

@@ -1,0 +1,1 @@
+"""Behind `train`: hyperparameters, data set, loop, checkpoints, metric lines."""

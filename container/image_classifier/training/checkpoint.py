@@ -1,0 +1,71 @@
+"""Checkpoints: written whole or not at all, found again after any kind of stop.
+
+Every file carries the fingerprint of the job's settings and data, so jobs that share a directory do not mix.
+"""
+
+import hashlib
+import json
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+logger = logging.getLogger(__name__)
+
+State = dict[str, Any]
+KEEP = 2  # the newest, and the one before in case the newest is damaged
+
+
+def fingerprint(**settings: Any) -> str:
+    """Eight characters that differ when the settings do."""
+    text = json.dumps(settings, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints of one job in a directory."""
+
+    folder: Path
+    key: str
+
+    def save(self, state: State, step: int) -> Path:
+        """Write a checkpoint and drop the oldest.
+
+        Args:
+            state: tensors, numbers, strings, lists and dictionaries of them.
+            step: optimizer steps taken; part of the file's name.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"checkpoint-{self.key}-{step:09d}.pt"
+        partial = path.with_suffix(".partial")  # a name that `_files` ignores
+        with partial.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+        for old in self._files()[KEEP:]:
+            old.unlink(missing_ok=True)
+        return path
+
+    def latest(self) -> State | None:
+        """The newest checkpoint that can be read; says which ones could not."""
+        for path in self._files():
+            try:
+                state: State = torch.load(path, map_location="cpu", weights_only=True)
+            except Exception as error:  # torch raises many kinds for a damaged file
+                reason = (str(error).splitlines() or [type(error).__name__])[0]
+                logger.warning("Checkpoint %s is damaged (%s); trying the one before.", path.name, reason)
+                continue
+            logger.info("Resuming from checkpoint %s.", path.name)
+            return state
+        others = len(list(self.folder.glob("checkpoint-*.pt"))) if self.folder.is_dir() else 0
+        if others:
+            logger.info("No checkpoint of this job: the %d in %s are of other settings or data.", others, self.folder)
+        return None
+
+    def _files(self) -> list[Path]:
+        return sorted(self.folder.glob(f"checkpoint-{self.key}-*.pt"), reverse=True) if self.folder.is_dir() else []

@@ -1,0 +1,83 @@
+"""Behind `train`: the framework module that sagemaker-training's command calls. Only wires.
+
+The toolkit finds `main` through SAGEMAKER_TRAINING_MODULE, and turns what it raises into the exit code.
+"""
+
+import logging
+import sys
+from pathlib import Path
+
+from sagemaker_training import environment
+from sagemaker_training.errors import ClientError
+
+from image_classifier.contract import Layout, Settings
+from image_classifier.errors import ExitCode, UserError, exit_code, sentence, write_failure
+from image_classifier.training.stopping import Stop, Stopped
+
+# before the toolkit configures its own handler; metric lines and log lines share one stream, in order
+logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.INFO)
+logger = logging.getLogger(__name__)
+
+
+class JobFailed(Exception):
+    """Tells the toolkit the exit code: it takes `errno`."""
+
+    def __init__(self, reason: str, code: ExitCode) -> None:
+        super().__init__(reason)
+        self.errno = int(code)
+
+
+def main() -> None:
+    """Run the job: the user's own script when one was given, else our training."""
+    stop = Stop()
+    stop.listen()
+    layout = Layout(environment_base())
+    layout.failure.unlink(missing_ok=True)  # of an earlier run in the same directory
+    try:
+        _run(layout, stop)
+    except Exception as error:
+        reason = _reason(error)
+        write_failure(layout.failure, reason)
+        if isinstance(reason, UserError):
+            raise ClientError(str(reason)) from None  # the toolkit prints it without a traceback
+        raise JobFailed(sentence(reason), exit_code(reason)) from error
+
+
+def environment_base() -> Path:
+    """The toolkit moves the base directory when there is no /opt/ml; ask it, not the environment."""
+    return Path(environment.base_dir)
+
+
+def _run(layout: Layout, stop: Stop) -> None:
+    settings = Settings.from_environment()
+    logging.getLogger().setLevel(settings.log_level)
+    env = _toolkit_environment()
+    if env.user_entry_point:
+        from image_classifier.training import script_mode
+
+        return script_mode.run(env)
+    from image_classifier.training import hyperparameters
+    from image_classifier.training.job import Job  # torch: two seconds that a signal must not get lost in
+
+    chosen = hyperparameters.parse(layout.read_config("hyperparameters.json"))
+    logger.info("Hyperparameters:")
+    for name, value in chosen.model_dump().items():
+        logger.info("  %s = %s", name, value)
+    Job(layout, settings, chosen, stop).run()
+
+
+def _toolkit_environment() -> environment.Environment:
+    """What the toolkit knows about the job, without its remarks on GPUs, Neurons and unquoted strings."""
+    toolkit = logging.getLogger("sagemaker-training-toolkit")
+    level = toolkit.level
+    toolkit.setLevel(logging.WARNING)
+    try:
+        return environment.Environment()
+    finally:
+        toolkit.setLevel(level)
+
+
+def _reason(error: Exception) -> Exception:
+    if isinstance(error, Stopped):
+        return UserError("Training was stopped before its first step, so there is no model.")
+    return error

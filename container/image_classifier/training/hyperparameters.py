@@ -1,0 +1,144 @@
+"""The one table of hyperparameters: names, types, ranges, defaults, help.
+
+SageMaker sends every value as a string, some senders as JSON inside it; both arrive here and leave as typed values.
+"""
+
+import difflib
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from image_classifier import networks
+from image_classifier.errors import UserError
+
+# Names of SageMaker's built-in image classifier and of common scripts.
+ALIASES = {
+    "mini_batch_size": "batch_size",
+    "lr": "learning_rate",
+    "model": "architecture",
+    "arch": "architecture",
+    "use_pretrained_model": "pretrained",
+    "patience": "early_stopping_patience",
+    "workers": "num_workers",
+}
+
+
+class Hyperparameters(BaseModel):
+    """What a training job can be told. Frozen."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    architecture: str = Field(
+        "resnet18", description="Any image classifier of torchvision, such as resnet18 or resnet50."
+    )
+    pretrained: bool = Field(
+        True,
+        description="Start from pretrained weights: the `pretrained` channel, the image, or torchvision's download.",
+    )
+    freeze_backbone: bool = Field(True, description="Train only the last layer; the backbone keeps its weights.")
+    epochs: int = Field(10, ge=1, le=1000, description="Passes over the training pictures.")
+    batch_size: int = Field(64, ge=1, le=4096, description="Pictures in a step.")
+    learning_rate: float = Field(1e-3, gt=0, le=10, description="Step size at its highest.")
+    optimizer: Literal["adam", "adamw", "sgd"] = Field("adamw", description="How gradients become updates.")
+    momentum: float = Field(0.9, ge=0, lt=1, description="Momentum; only for sgd.")
+    weight_decay: float = Field(1e-4, ge=0, le=1, description="Pull of the weights towards zero.")
+    schedule: Literal["constant", "cosine", "one_cycle"] = Field(
+        "cosine", description="Course of the learning rate over the whole job."
+    )
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="Share of the target given to all classes alike.")
+    image_size: int = Field(224, ge=32, le=1024, description="Side of the square the network sees, in pixels.")
+    augmentation: Literal["none", "light", "standard"] = Field(
+        "none",
+        description="`none`: the centre crop; `light`: flips; `standard`: random resized crops, flips, colour changes.",
+    )
+    validation_fraction: float = Field(
+        0.1,
+        gt=0,
+        lt=0.9,
+        description="Share of the training pictures held out when there is no validation split.",
+    )
+    early_stopping_patience: int = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="Stop after so many epochs without a better validation; 0 never stops early.",
+    )
+    num_workers: int = Field(0, ge=0, le=128, description="Threads that decode pictures; 0 takes one for each core.")
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="Same seed, data and machine: same weights.")
+
+    @field_validator("architecture")
+    @classmethod
+    def _known_architecture(cls, value: str) -> str:
+        try:
+            return networks.check_architecture(value)
+        except UserError as error:
+            raise ValueError(str(error)) from None
+
+    @model_validator(mode="after")
+    def _frozen_needs_weights(self) -> "Hyperparameters":
+        if self.freeze_backbone and not self.pretrained:
+            raise ValueError(
+                "freeze_backbone=true with pretrained=false would train on random features; "
+                "set freeze_backbone=false, or pretrained=true"
+            )
+        return self
+
+
+def parse(raw: Mapping[str, Any]) -> Hyperparameters:
+    """Turn the job's strings into checked values.
+
+    Args:
+        raw: content of hyperparameters.json; values raw (`adam`) or JSON (`"adam"`), names with hyphen or underscore.
+            SageMaker's own keys (`sagemaker_*`, `_tuning_objective_metric`) are left out.
+
+    Raises:
+        UserError: an unknown name (with a suggestion), or a value that cannot be used.
+    """
+    values: dict[str, Any] = {}
+    for name, value in raw.items():
+        if name.startswith(("sagemaker_", "_tuning_")):
+            continue
+        field = _field_name(name)
+        if field in values:
+            raise UserError(f"Hyperparameter {field} is given twice, once as {name}; keep one of them.")
+        values[field] = _plain(value)
+    try:
+        return Hyperparameters.model_validate(values)
+    except ValidationError as error:
+        raise UserError(_explain(error)) from None
+
+
+def _field_name(name: str) -> str:
+    field = name.strip().replace("-", "_").lower()
+    field = ALIASES.get(field, field)
+    if field in Hyperparameters.model_fields:
+        return field
+    near = difflib.get_close_matches(field, [*Hyperparameters.model_fields, *ALIASES], n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(Hyperparameters.model_fields)}."
+    raise UserError(f"Unknown hyperparameter {' '.join(name.split())}; {hint}")
+
+
+def _plain(value: Any) -> Any:
+    """Take the JSON coat off: '"adam"' -> 'adam', '"0.1"' -> '0.1', 'True' stays text for pydantic."""
+    for _ in range(2):  # some senders encode twice
+        if not isinstance(value, str):
+            break
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):  # RecursionError: thousands of opening brackets
+            break
+    return value.strip() if isinstance(value, str) else value
+
+
+def _explain(error: ValidationError) -> str:
+    problems = []
+    for problem in error.errors():
+        reason = problem["msg"].removeprefix("Value error, ").rstrip(".")
+        field = problem["loc"][0] if problem["loc"] else None
+        named = field is None or reason.startswith(str(field))
+        problems.append(reason if named else f"hyperparameter {field}={problem['input']!r}: {reason}")
+    text = "; ".join(problems)
+    text = text.replace("hyperparameter", "Hyperparameter", 1) if text.startswith("hyperparameter") else text
+    return text if text.endswith("?") else f"{text}."

@@ -1,0 +1,200 @@
+"""One training job: channels in, artifact out. The steps, in order."""
+
+import csv
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from image_classifier import artifact, machine, networks
+from image_classifier.contract import Layout, Settings
+from image_classifier.errors import UserError
+from image_classifier.images import Preprocessing
+from image_classifier.insight import hook
+from image_classifier.training import dataset, features, metrics, pretrained
+from image_classifier.training.checkpoint import Checkpoints, fingerprint
+from image_classifier.training.dataset import Dataset, Split
+from image_classifier.training.evaluation import Evaluation, Evaluator
+from image_classifier.training.hyperparameters import Hyperparameters
+from image_classifier.training.loop import Progress, Trainer
+from image_classifier.training.sources import PictureSource, Source
+from image_classifier.training.stopping import Stop, Stopped
+
+logger = logging.getLogger(__name__)
+
+_EVALUATION_BATCH = {"cpu": 16, "cuda": 256}  # on a CPU, what stays in its caches; on a GPU, what fills it
+
+
+@dataclass
+class Job:
+    """What a training job works with."""
+
+    layout: Layout
+    settings: Settings
+    chosen: Hyperparameters
+    stop: Stop
+
+    def run(self) -> None:
+        """Train, save the artifact, and check that it can be loaded.
+
+        Raises:
+            UserError: the data, the weights or the settings cannot be used.
+            Stopped: asked to stop before there was anything to keep.
+        """
+        data = dataset.find(self.layout.channels(), self.chosen.validation_fraction, self.chosen.seed)
+        logger.info(data.describe())
+        machine.keep_freed_memory()
+        threads = machine.cores()
+        torch.set_num_threads(threads)
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        logger.info("Device: %s, %d cores.", device, threads)
+        self.evaluator = Evaluator(device, _EVALUATION_BATCH[device.type], self.stop)
+        network = self._make_network(len(data.classes)).to(device)
+        done = self._fit(network, data)
+        result = self._test(network, data)
+        self._save(network, data, done, result)
+
+    def _make_network(self, num_classes: int) -> nn.Module:
+        chosen = self.chosen
+        torch.manual_seed(chosen.seed)  # the new head's random weights
+        network = networks.build(chosen.architecture, num_classes)
+        if chosen.pretrained:
+            channel = self.layout.channels().get("pretrained")
+            weights, source = pretrained.find(chosen.architecture, channel, self.settings.weights_dir)
+            networks.load_backbone(network, chosen.architecture, weights, source)
+        if chosen.freeze_backbone:
+            networks.freeze_backbone(network, chosen.architecture)
+        _check_input_size(network, chosen)
+        return network
+
+    def _source(self, split: Split, augmented: bool = False) -> PictureSource:
+        return PictureSource(
+            split=split,
+            preprocessing=Preprocessing(image_size=self.chosen.image_size),
+            max_pixels=self.settings.max_pixels,
+            threads=self.chosen.num_workers or machine.cores(),
+            seed=self.chosen.seed,
+            augmentation=self.chosen.augmentation if augmented else "none",
+        )
+
+    def _fit(self, network: nn.Module, data: Dataset) -> Progress:
+        """Train the network in place: all of it, or its head on features of the frozen rest."""
+        train: Source = self._source(data.train, augmented=True)
+        validation: Source = self._source(data.validation)
+        module, set_mode = network, _train_mode(network, self.chosen)
+        if features.stand_in(self.chosen, network):
+            logger.info("The backbone is frozen and the pictures do not change: its features are computed once.")
+            module = networks.linear_head(network, self.chosen.architecture) or network
+            set_mode = module.train
+            train, validation = self._features(network, data)
+        trainer = Trainer(
+            module=module,
+            train=train,
+            validation=validation,
+            num_classes=len(data.classes),
+            chosen=self.chosen,
+            evaluator=self.evaluator,
+            checkpoints=Checkpoints(self.layout.checkpoints, self._fingerprint(data)),
+            hook=hook.create(self.layout, self.settings.use_smdebug),
+            stop=self.stop,
+            set_mode=set_mode,
+        )
+        return trainer.fit()
+
+    def _features(self, network: nn.Module, data: Dataset) -> tuple[Source, Source]:
+        architecture, read = self.chosen.architecture, self._source
+        train = features.extract(
+            network, architecture, read(data.train, augmented=True), self.evaluator, "Features to train on"
+        )
+        validation = features.extract(
+            network, architecture, read(data.validation), self.evaluator, "Features to validate"
+        )
+        return train, validation
+
+    def _fingerprint(self, data: Dataset) -> str:
+        pictures = [(path.parent.name, path.name, path.stat().st_size) for path in data.train.paths]
+        return fingerprint(chosen=self.chosen.model_dump(exclude={"num_workers"}), pictures=pictures)
+
+    def _test(self, network: nn.Module, data: Dataset) -> Evaluation | None:
+        """Measure the finished network on the test split, unless there is none or time is short."""
+        if data.test is None or self.stop.requested:
+            return None
+        try:
+            result = self.evaluator.evaluate(network, self._source(data.test), len(data.classes), "Testing")
+        except Stopped:
+            logger.info("Stopped while testing: the model is saved without test metrics.")
+            return None
+        print(
+            metrics.metric_line(None, {"test_loss": result.loss, "test_accuracy": result.accuracy}),
+            flush=True,
+        )
+        print(metrics.summary_line(result.loss, result.correct, result.count), flush=True)
+        return result
+
+    def _save(self, network: nn.Module, data: Dataset, done: Progress, result: Evaluation | None) -> None:
+        values: dict[str, float] = {"epochs": float(done.epoch)}
+        if done.best_epoch:
+            values |= {
+                "val_loss": done.best_loss,
+                "val_accuracy": done.best_accuracy,
+                "best_epoch": done.best_epoch,
+            }
+        if result:
+            values |= {"test_loss": result.loss, "test_accuracy": result.accuracy}
+        config = artifact.Config(
+            architecture=self.chosen.architecture,
+            classes=data.classes,
+            preprocessing=Preprocessing(image_size=self.chosen.image_size),
+            metrics=values,
+            hyperparameters=self.chosen.model_dump(),
+            versions=artifact.versions(),
+        )
+        artifact.save(self.layout.model, network, config)
+        _write_tables(self.layout.output_data, config.labels, done, result)
+        _check_artifact(self.layout.model, network)
+        kind = f"epoch {done.best_epoch}, the best by validation" if done.best_epoch else "an unfinished first epoch"
+        logger.info("Model saved to %s (%s).", self.layout.model, kind)
+
+
+def _train_mode(network: nn.Module, chosen: Hyperparameters) -> Callable[[], Any]:
+    return lambda: networks.set_train_mode(network, chosen.freeze_backbone)
+
+
+def _check_input_size(network: nn.Module, chosen: Hyperparameters) -> None:
+    """Some architectures take one size only (ViT), or none below a limit (Inception)."""
+    network.eval()
+    try:
+        with torch.inference_mode():
+            network(torch.zeros(1, 3, chosen.image_size, chosen.image_size))
+    except (RuntimeError, AssertionError) as error:
+        reason = (str(error).splitlines() or ["refused"])[0].rstrip(".")
+        raise UserError(
+            f"architecture={chosen.architecture} does not take pictures of image_size={chosen.image_size} ({reason}); "
+            "try image_size=224."
+        ) from None
+
+
+def _check_artifact(folder: Path, network: nn.Module) -> None:
+    """A job that left no loadable model is never a success: load it, and compare every weight."""
+    loaded, _ = artifact.load(folder)
+    for name, value in network.state_dict().items():
+        if not torch.equal(loaded.state_dict()[name], value.cpu()):
+            raise RuntimeError(f"The saved model in {folder} differs from the trained one in {name}.")
+
+
+def _write_tables(folder: Path, labels: tuple[str, ...], done: Progress, result: Evaluation | None) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    if done.history:
+        with (folder / "history.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, fieldnames=list(done.history[0]))
+            writer.writeheader()
+            writer.writerows(done.history)
+    if result:
+        with (folder / "confusion.csv").open("w", newline="", encoding="utf-8") as file:
+            rows = csv.writer(file)
+            rows.writerow(["true \\ predicted", *labels])
+            rows.writerows([label, *row] for label, row in zip(labels, result.confusion.tolist(), strict=True))

@@ -1,0 +1,186 @@
+"""The training loop: epochs of steps, validation, the best weights, and a place to resume from.
+
+Nothing here depends on when the job was interrupted: the order of samples, the augmentation, the dropout and the
+learning rate are functions of the seed and the step, so a resumed job ends with the weights of an undisturbed one.
+"""
+
+import copy
+import logging
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from image_classifier.errors import UserError
+from image_classifier.insight.hook import Hook
+from image_classifier.training.checkpoint import Checkpoints
+from image_classifier.training.evaluation import Evaluation, Evaluator
+from image_classifier.training.hyperparameters import Hyperparameters
+from image_classifier.training.metrics import metric_line
+from image_classifier.training.optimization import learning_rate, make_optimizer
+from image_classifier.training.progress import progress
+from image_classifier.training.sources import Batch, Source
+from image_classifier.training.stopping import Stop, Stopped
+
+logger = logging.getLogger(__name__)
+
+Weights = dict[str, torch.Tensor]
+
+
+@dataclass
+class Progress:
+    """How far the job is; all of it goes into a checkpoint."""
+
+    epoch: int = 0  # epochs that are finished, validation included
+    step: int = 0  # steps taken in the current epoch
+    loss_sum: float = 0.0  # of this epoch, over `seen` samples
+    correct: int = 0
+    seen: int = 0
+    best_epoch: int = 0  # 0: none yet
+    best_loss: float = math.inf
+    best_accuracy: float = -1.0
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    def next_epoch(self) -> None:
+        """Close the current epoch."""
+        self.epoch += 1
+        self.step = self.seen = self.correct = 0
+        self.loss_sum = 0.0
+
+
+@dataclass
+class Trainer:
+    """Trains one module: the whole network, or its head alone when features stand in for pictures."""
+
+    module: nn.Module
+    train: Source
+    validation: Source
+    num_classes: int
+    chosen: Hyperparameters
+    evaluator: Evaluator
+    checkpoints: Checkpoints
+    hook: Hook
+    stop: Stop
+    set_mode: Callable[[], Any]  # puts the module into training mode
+
+    def __post_init__(self) -> None:
+        self.optimizer = make_optimizer(self.module.parameters(), self.chosen)
+        self.loss = nn.CrossEntropyLoss(label_smoothing=self.chosen.label_smoothing)
+        self.steps = -(-len(self.train) // self.chosen.batch_size)
+        self.progress = Progress()
+        self.best: Weights = {}
+
+    def fit(self) -> Progress:
+        """Train to the end, to early stopping, or to the request to stop; the module then has the best weights.
+
+        Raises:
+            Stopped: asked to stop before there was anything to keep.
+            UserError: the loss is no longer a number.
+        """
+        self._resume()
+        self.hook.start(self.module, self.loss)
+        try:
+            while self.progress.epoch < self.chosen.epochs and not self._patience_is_over():
+                self._run_epoch()
+        except Stopped:
+            self._save()
+            if not self.progress.best_epoch and not self._steps_taken():
+                raise
+            now = self.progress
+            logger.info("Stopped in epoch %d after step %d; a restart resumes there.", now.epoch + 1, now.step)
+        finally:
+            self.hook.close()
+        if self.best:
+            self.module.load_state_dict(self.best)
+        return self.progress
+
+    def _run_epoch(self) -> None:
+        started, first = time.monotonic(), self.progress.seen
+        self._train_epoch()
+        self.hook.set_mode(training=False)
+        result = self.evaluator.evaluate(self.module, self.validation, self.num_classes, "Validating", self.loss)
+        self._record(result, time.monotonic() - started, self.progress.seen - first)
+        self.progress.next_epoch()
+        self._save()
+
+    def _train_epoch(self) -> None:
+        self.set_mode()
+        self.hook.set_mode(training=True)
+        epoch = self.progress.epoch + 1
+        batches = self.train.batches(self.chosen.batch_size, epoch, skip=self.progress.step)
+        label = f"Epoch {epoch} of {self.chosen.epochs}"
+        for batch in progress(batches, self.steps - self.progress.step, label):
+            self.stop.check()
+            self._step(batch)
+
+    def _step(self, batch: Batch) -> None:
+        number = self._steps_taken()
+        torch.manual_seed(self.chosen.seed * 1_000_003 + number)  # dropout draws the same after a restart
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.chosen, number, self.steps * self.chosen.epochs)
+        inputs, targets = (tensor.to(self.evaluator.device) for tensor in batch)
+        logits = self.module(inputs)
+        loss = self.loss(logits, targets)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self.progress.loss_sum += float(loss.detach()) * len(targets)
+        self.progress.correct += int((logits.detach().argmax(1) == targets).sum())
+        self.progress.seen += len(targets)
+        self.progress.step += 1
+
+    def _steps_taken(self) -> int:
+        return self.progress.epoch * self.steps + self.progress.step
+
+    def _record(self, result: Evaluation, seconds: float, seen: int) -> None:
+        now = self.progress
+        epoch = now.epoch + 1
+        values = {
+            "train_loss": now.loss_sum / now.seen,
+            "train_accuracy": now.correct / now.seen,
+            "val_loss": result.loss,
+            "val_accuracy": result.accuracy,
+            "epoch_seconds": seconds,
+            "images_per_second": seen / seconds,
+        }
+        print(metric_line(epoch, values), flush=True)
+        if not math.isfinite(values["train_loss"]) or not math.isfinite(values["val_loss"]):
+            raise UserError(
+                f"The loss is no longer a number in epoch {epoch}: training diverged; "
+                f"use a lower learning_rate than {self.chosen.learning_rate:g}."
+            )
+        now.history.append({"epoch": epoch, **values})
+        if (result.accuracy, -result.loss) > (now.best_accuracy, -now.best_loss):
+            now.best_epoch, now.best_loss, now.best_accuracy = epoch, result.loss, result.accuracy
+            self.best = copy.deepcopy(self.module.state_dict())
+
+    def _patience_is_over(self) -> bool:
+        patience = self.chosen.early_stopping_patience
+        waited = self.progress.epoch - self.progress.best_epoch
+        if not patience or waited < patience:
+            return False
+        logger.info("Early stopping: no better validation for %d epochs.", waited)
+        return True
+
+    def _save(self) -> None:
+        state = {
+            "progress": asdict(self.progress),
+            "module": self.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "best": self.best,
+        }
+        self.checkpoints.save(state, self._steps_taken())
+
+    def _resume(self) -> None:
+        state = self.checkpoints.latest()
+        if state is None:
+            return
+        self.progress = Progress(**state["progress"])
+        self.module.load_state_dict(state["module"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.best = state["best"]
+        logger.info("Resumed at epoch %d, step %d.", self.progress.epoch + 1, self.progress.step)

@@ -1,0 +1,40 @@
+"""The optimizer, and the course of the learning rate as a plain function of the step."""
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from image_classifier.training.hyperparameters import Hyperparameters
+
+
+def make_optimizer(parameters: Iterable[nn.Parameter], chosen: Hyperparameters) -> torch.optim.Optimizer:
+    """Build the optimizer over the parameters that learn."""
+    learning = [parameter for parameter in parameters if parameter.requires_grad]
+    rate, decay = chosen.learning_rate, chosen.weight_decay
+    if chosen.optimizer == "sgd":
+        return torch.optim.SGD(learning, lr=rate, momentum=chosen.momentum, weight_decay=decay)
+    kind = torch.optim.AdamW if chosen.optimizer == "adamw" else torch.optim.Adam
+    return kind(learning, lr=rate, weight_decay=decay)
+
+
+def learning_rate(chosen: Hyperparameters, step: int, total: int) -> float:
+    """Learning rate of a step, 0 <= step < total.
+
+    cosine falls from the full rate to zero (Loshchilov & Hutter 2017); one_cycle climbs for 30 % of the job from
+    1/25 of the rate and then falls to zero the same way (Smith 2018).
+    """
+    done = step / total
+    if chosen.schedule == "constant":
+        return chosen.learning_rate
+    if chosen.schedule == "cosine":
+        return chosen.learning_rate * _half_cosine(done)
+    climb = 0.3
+    if done < climb:
+        return chosen.learning_rate * (1 / 25 + (1 - 1 / 25) * (1 - _half_cosine(done / climb)))
+    return chosen.learning_rate * _half_cosine((done - climb) / (1 - climb))
+
+
+def _half_cosine(done: float) -> float:
+    return 0.5 * (1 + math.cos(math.pi * done))

@@ -1,0 +1,146 @@
+"""Where batches come from: decoded pictures, or features computed once.
+
+Pictures are decoded by threads (Pillow lets go of Python's lock), so nothing depends on the size of /dev/shm.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Protocol
+
+import torch
+
+from image_classifier import images
+from image_classifier.errors import UserError
+from image_classifier.images import ImageError, Preprocessing
+from image_classifier.training.augmentation import Kind, augment, draws, mirrors
+from image_classifier.training.dataset import Split
+
+Batch = tuple[torch.Tensor, torch.Tensor]  # network input, targets (int64)
+AHEAD = 3  # batches that are decoded before they are asked for
+
+
+class Source(Protocol):
+    """Gives batches; the same ones for the same epoch, whenever asked."""
+
+    def __len__(self) -> int:
+        """Number of samples."""
+
+    def batches(self, batch_size: int, epoch: int | None = None, skip: int = 0) -> Iterator[Batch]:
+        """Give one pass of batches.
+
+        Args:
+            batch_size: samples in a batch.
+            epoch: shuffles (and augments) as this epoch does; None keeps the order and the plain view.
+            skip: leaves out the first batches, for a job that resumes in the middle of an epoch.
+        """
+
+
+def plan(count: int, batch_size: int, epoch: int | None, seed: int) -> list[list[int]]:
+    """Split sample numbers into batches. A last batch of one joins its neighbour: BatchNorm cannot learn from one."""
+    if epoch is None:
+        order = list(range(count))
+    else:
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+        order = torch.randperm(count, generator=generator).tolist()
+    batches = [order[i : i + batch_size] for i in range(0, count, batch_size)]
+    if epoch is not None and len(batches) > 1 and len(batches[-1]) == 1:
+        last = batches.pop()
+        batches[-1] = batches[-1] + last
+    return batches
+
+
+@dataclass(frozen=True)
+class PictureSource:
+    """Pictures of a split, decoded on the fly.
+
+    Gives float32 [n, 3, image_size, image_size], normalised.
+    """
+
+    split: Split
+    preprocessing: Preprocessing
+    max_pixels: int
+    threads: int
+    seed: int = 0
+    augmentation: Kind = "none"
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def batches(self, batch_size: int, epoch: int | None = None, skip: int = 0) -> Iterator[Batch]:
+        """See Source."""
+        targets = torch.tensor(self.split.targets)
+        planned = plan(len(self), batch_size, epoch, self.seed)[skip:]
+        for rows, pixels in zip(planned, self._decoded(planned, epoch), strict=True):
+            yield images.normalise(torch.stack(pixels), self.preprocessing), targets[rows]
+
+    def _decoded(self, planned: list[list[int]], epoch: int | None) -> Iterator[list[torch.Tensor]]:
+        with ThreadPoolExecutor(self.threads, thread_name_prefix="decode") as pool:
+            yield from _in_order(pool, lambda row: self.read(row, epoch), planned)
+
+    def read(self, row: int, epoch: int | None = None) -> torch.Tensor:
+        """Decode one picture: uint8 [3, image_size, image_size]."""
+        path = self.split.paths[row]
+        try:
+            image = images.decode(path.read_bytes(), self.max_pixels)
+        except ImageError as error:
+            raise UserError(f"{_short(path)}: {error} Remove or replace this file.") from None
+        if epoch is None or self.augmentation == "none":
+            return images.to_tensor(images.centre_crop(image, self.preprocessing))
+        draw = draws(self.seed, epoch, row)
+        return images.to_tensor(augment(image, self.augmentation, self.preprocessing, draw))
+
+
+@dataclass(frozen=True)
+class FeatureSource:
+    """Features that a frozen backbone gave once: float32 [views, n, features].
+
+    The first view is the plain one; a second, the mirrored one, is drawn as often as the picture would be mirrored.
+    """
+
+    features: torch.Tensor
+    targets: torch.Tensor
+    seed: int = 0
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def batches(self, batch_size: int, epoch: int | None = None, skip: int = 0) -> Iterator[Batch]:
+        """See Source."""
+        for rows in plan(len(self), batch_size, epoch, self.seed)[skip:]:
+            views = [self._view(row, epoch) for row in rows]
+            yield self.features[views, rows], self.targets[rows]
+
+    def _view(self, row: int, epoch: int | None) -> int:
+        if epoch is None or len(self.features) == 1:
+            return 0
+        return int(mirrors(draws(self.seed, epoch, row)))
+
+
+def _in_order(
+    pool: ThreadPoolExecutor, read: Callable[[int], torch.Tensor], planned: Sequence[list[int]]
+) -> Iterator[list[torch.Tensor]]:
+    """Run `read` over all rows with a bounded lead, and give the results batch by batch."""
+    waiting: deque[list[Future[torch.Tensor]]] = deque()
+    todo = iter(planned)
+
+    def submit(count: int) -> None:
+        waiting.extend([pool.submit(read, row) for row in rows] for rows in islice(todo, count))
+
+    try:
+        submit(AHEAD)
+        while waiting:
+            batch = waiting.popleft()
+            submit(1)
+            yield [future.result() for future in batch]
+    finally:  # the reader stopped early, or a picture is bad: do not decode the rest
+        for futures in waiting:
+            for future in futures:
+                future.cancel()
+
+
+def _short(path: Path) -> str:
+    return "/".join(path.parts[-3:])
