@@ -1,0 +1,154 @@
+"""The real `train` command in a base directory of its own: exit codes, the failure file, script mode, stopping."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+MODULE = "image_classifier.training.entrypoint:main"
+RUN = "from sagemaker_training.cli.train import main; main()"
+Python = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    for folder in ("input/config", "input/data", "model", "output"):
+        (tmp_path / folder).mkdir(parents=True)
+    return tmp_path
+
+
+def configure(base: Path, **hyperparameters: str) -> None:
+    (base / "input/config/hyperparameters.json").write_text(json.dumps(hyperparameters), encoding="utf-8")
+    (base / "input/config/resourceconfig.json").write_text('{"current_host": "localhost", "hosts": ["localhost"]}')
+    channels = {path.name: {"TrainingInputMode": "File"} for path in (base / "input" / "data").iterdir()}
+    (base / "input/config/inputdataconfig.json").write_text(json.dumps(channels), encoding="utf-8")
+
+
+def train(base: Path, python: Python, **environ: str) -> "subprocess.CompletedProcess[str]":
+    return python("-c", RUN, cwd=base, SAGEMAKER_BASE_DIR=str(base), SAGEMAKER_TRAINING_MODULE=MODULE, **environ)
+
+
+def failure(base: Path) -> str:
+    text = (base / "output" / "failure").read_text(encoding="utf-8")
+    assert len(text) <= 1024
+    return text
+
+
+def test_a_users_mistake_is_one_sentence_and_exit_code_1(base: Path, python: Python) -> None:
+    configure(base, epoch="3")
+    result = train(base, python)
+    assert result.returncode == 1
+    assert failure(base).startswith("Unknown hyperparameter epoch; did you mean epochs?")
+    assert "Unknown hyperparameter epoch; did you mean epochs?" in result.stdout + result.stderr
+    assert "Traceback" not in result.stdout + result.stderr
+
+
+def test_no_data_is_a_users_mistake(base: Path, python: Python) -> None:
+    configure(base)
+    result = train(base, python)
+    assert result.returncode == 1
+    assert failure(base).startswith("There is no training data (channels found: none)")
+    assert "Traceback" not in result.stdout + result.stderr
+
+
+def test_a_job_ends_with_0_a_model_and_no_failure_file(
+    base: Path, python: Python, folders: Callable[..., Path]
+) -> None:
+    folders(base / "input" / "data" / "train", {"amber": 4, "blue": 4})
+    configure(
+        base,
+        architecture='"shufflenet_v2_x0_5"',
+        **{"batch-size": "4", "epochs": "1", "image_size": "32", "pretrained": "False", "freeze_backbone": "False"},
+    )
+    (base / "output" / "failure").write_text("of an earlier run")
+    result = train(base, python)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert (base / "model" / "model.safetensors").exists()
+    assert not (base / "output" / "failure").exists()
+    assert "epoch=1; train_loss=" in result.stdout
+    assert "architecture = shufflenet_v2_x0_5" in result.stdout
+
+
+def test_an_error_of_the_program_is_exit_code_2_with_the_reason_first(base: Path, python: Python) -> None:
+    configure(base)
+    code = f"import image_classifier.training.dataset as d\nd.find = lambda *a: 1 // 0\n{RUN}"
+    result = python("-c", code, cwd=base, SAGEMAKER_BASE_DIR=str(base), SAGEMAKER_TRAINING_MODULE=MODULE)
+    assert result.returncode == 2
+    assert failure(base).startswith("ZeroDivisionError: integer division or modulo by zero\n\n")
+
+
+def test_a_full_disk_is_exit_code_3_with_the_remedy(base: Path, python: Python) -> None:
+    configure(base)
+    full = "def full(*a):\n raise OSError(28, 'No space left on device', '/opt/ml/model/x')\n"
+    code = f"import image_classifier.training.dataset as d\n{full}d.find = full\n{RUN}"
+    result = python("-c", code, cwd=base, SAGEMAKER_BASE_DIR=str(base), SAGEMAKER_TRAINING_MODULE=MODULE)
+    assert result.returncode == 3
+    assert failure(base).startswith("The disk is full while writing /opt/ml/model/x; give the job a larger volume.")
+
+
+def start(base: Path) -> "subprocess.Popen[str]":
+    """The command in the background."""
+    environ = {**os.environ, "SAGEMAKER_BASE_DIR": str(base), "SAGEMAKER_TRAINING_MODULE": MODULE}
+    return subprocess.Popen(
+        [sys.executable, "-u", "-c", RUN],
+        cwd=base,
+        env=environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def submit(base: Path, script: str) -> None:
+    """A user's own program, as the SDK hands it over."""
+    (base / "train_it.py").write_text(script, encoding="utf-8")
+    with tarfile.open(base / "source.tar.gz", "w:gz") as archive:
+        archive.add(base / "train_it.py", "train_it.py")
+    configure(
+        base,
+        sagemaker_program='"train_it.py"',
+        sagemaker_submit_directory=json.dumps(str(base / "source.tar.gz")),
+        depth="3",
+    )
+
+
+def test_a_users_own_program_runs_with_its_hyperparameters(base: Path, python: Python) -> None:
+    submit(base, "import os, sys\nopen(os.environ['SM_MODEL_DIR'] + '/mine', 'w').write(' '.join(sys.argv[1:]))\n")
+    result = train(base, python)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert (base / "model" / "mine").read_text() == "--depth 3"
+
+
+def test_a_users_own_program_that_fails_says_why(base: Path, python: Python) -> None:
+    submit(base, "raise ValueError('the third column is missing')\n")
+    result = train(base, python)
+    assert result.returncode != 0
+    assert failure(base) == "train_it.py failed with exit code 1: ValueError: the third column is missing"
+
+
+def test_a_signal_reaches_the_users_own_program(base: Path) -> None:
+    submit(
+        base,
+        "import signal, sys, time\n"
+        "def end(*_): print('saved', flush=True); sys.exit(0)\n"
+        "signal.signal(signal.SIGTERM, end)\n"
+        "print('ready', flush=True)\ntime.sleep(60)\n",
+    )
+    lines, started = [], 0.0
+    with start(base) as job:
+        assert job.stdout is not None
+        for line in job.stdout:
+            lines.append(line.strip())
+            if line.strip() == "ready":
+                started = time.monotonic()
+                job.send_signal(signal.SIGTERM)
+        assert job.wait(30) == 0, lines
+    assert "saved" in lines
+    assert time.monotonic() - started < 20

@@ -1,0 +1,192 @@
+"""A training job as a whole: channels in, artifact out, resumed with the same weights."""
+
+import csv
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from image_classifier import artifact, machine, networks
+from image_classifier.contract import Layout, Settings
+from image_classifier.errors import UserError
+from image_classifier.training import hyperparameters
+from image_classifier.training import job as job_module
+from image_classifier.training.job import Job
+from image_classifier.training.stopping import Stop, Stopped
+
+SMALL = "shufflenet_v2_x0_5"
+FULL = {  # dropout, BatchNorm and random views: everything that must not depend on the interruption
+    "architecture": "mobilenet_v3_small",
+    "pretrained": "false",
+    "freeze_backbone": "false",
+    "augmentation": "standard",
+}
+FEATURES = {"architecture": SMALL, "augmentation": "light"}
+COMMON = {"epochs": "2", "batch_size": "4", "image_size": "32", "learning_rate": "0.01"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_core() -> Iterator[None]:
+    """Workers of a parallel test run share the cores."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(machine, "cores", lambda: 1)
+        yield
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory, folders: Callable[..., Path]) -> Path:
+    """Ten pictures to train on, in three steps an epoch; four to validate, four to test."""
+    root = tmp_path_factory.mktemp("data")
+    folders(root / "train", {"amber": 5, "blue": 5})
+    folders(root / "valid", {"amber": 2, "blue": 2}, seed=1)
+    folders(root / "test", {"amber": 2, "blue": 2}, seed=2)
+    return root
+
+
+def run(base: Path, data: Path, weights: Path, chosen: dict[str, str], stop: Stop | None = None) -> Path:
+    """Run a job in its base directory; gives the model directory."""
+    (base / "input" / "data").mkdir(parents=True, exist_ok=True)
+    channel = base / "input" / "data" / "training"
+    if not channel.exists():
+        channel.symlink_to(data)
+    settings = Settings.from_environment({"CLASSIFIER_WEIGHTS_DIR": str(weights)})
+    Job(Layout(base), settings, hyperparameters.parse({**COMMON, **chosen}), stop or Stop()).run()
+    return base / "model"
+
+
+def weights_of(model: Path) -> bytes:
+    return (model / "model.safetensors").read_bytes()
+
+
+@pytest.fixture(scope="module", params=[FULL, FEATURES], ids=["full", "features"])
+def undisturbed(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, data: Path, weights_dir: Path
+) -> tuple[dict[str, str], bytes]:
+    base = tmp_path_factory.mktemp("undisturbed")
+    return request.param, weights_of(run(base, data, weights_dir, request.param))
+
+
+@pytest.mark.parametrize("number", [3, 4, 5, 6, 8])
+def test_a_job_stopped_anywhere_and_resumed_ends_with_the_same_bits(
+    tmp_path: Path,
+    undisturbed: tuple[dict[str, str], bytes],
+    data: Path,
+    weights_dir: Path,
+    stop_at: Callable[[int], Any],
+    number: int,
+) -> None:
+    chosen, wanted = undisturbed
+    before = 3 if chosen is FEATURES else 0  # two views to train on, one to validate
+    stop = stop_at(number + before)
+    run(tmp_path, data, weights_dir, chosen, stop)
+    assert stop.requested
+    artifact.load(tmp_path / "model")  # what an interrupted job leaves can be served
+    assert weights_of(run(tmp_path, data, weights_dir, chosen)) == wanted
+
+
+def test_a_job_run_twice_ends_with_the_same_bits(
+    tmp_path: Path, undisturbed: tuple[dict[str, str], bytes], data: Path, weights_dir: Path
+) -> None:
+    chosen, wanted = undisturbed
+    assert weights_of(run(tmp_path, data, weights_dir, {**chosen, "num_workers": "3"})) == wanted
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_stopped_before_the_first_step_there_is_no_model(
+    tmp_path: Path, data: Path, weights_dir: Path, stop_at: Callable[[int], Any], number: int
+) -> None:
+    with pytest.raises(Stopped):
+        run(tmp_path, data, weights_dir, FEATURES, stop_at(number))
+    assert not (tmp_path / "model").exists()
+
+
+def test_a_frozen_backbone_is_really_unchanged(trained: Path, weights_dir: Path) -> None:
+    before = load_file(weights_dir / f"{SMALL}.safetensors")
+    after = load_file(trained / "model" / "model.safetensors")
+    assert before.keys() == after.keys()
+    assert [name for name in after if not name.startswith("fc.") and not torch.equal(after[name], before[name])] == []
+    assert after["fc.weight"].shape == (3, 1024)
+
+
+@pytest.mark.parametrize("augmentation", ["none", "light"])
+def test_features_end_where_pictures_with_a_frozen_network_end(
+    tmp_path: Path, data: Path, weights_dir: Path, monkeypatch: pytest.MonkeyPatch, augmentation: str
+) -> None:
+    chosen = {"architecture": "mobilenet_v3_small", "augmentation": augmentation, "optimizer": "sgd"}
+    quick = load_file(run(tmp_path / "quick", data, weights_dir, chosen) / "model.safetensors")
+    monkeypatch.setattr(job_module.features, "stand_in", lambda _chosen, _network: False)
+    slow = load_file(run(tmp_path / "slow", data, weights_dir, chosen) / "model.safetensors")
+    assert quick.keys() == slow.keys()
+    for name, value in quick.items():
+        torch.testing.assert_close(value, slow[name], rtol=1e-4, atol=1e-5)
+
+
+def test_the_artifact_tells_what_it_is(trained: Path) -> None:
+    network, config = artifact.load(trained / "model")
+    assert config.architecture == SMALL
+    assert config.labels == ("amber", "blue", "dark grey")
+    assert config.preprocessing.image_size == 32
+    assert config.hyperparameters["batch_size"] == 4
+    assert config.metrics.keys() == {
+        "epochs",
+        "val_loss",
+        "val_accuracy",
+        "best_epoch",
+        "test_loss",
+        "test_accuracy",
+    }
+    assert sum(p.numel() for p in network.parameters()) > 100_000
+
+
+def test_the_tables_are_written(trained: Path) -> None:
+    folder = trained / "output" / "data"
+    with (folder / "history.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    with (folder / "confusion.csv").open(encoding="utf-8") as file:
+        table = list(csv.reader(file))
+    assert table[0] == ["true \\ predicted", "amber", "blue", "dark grey"]
+    counts = [[int(cell) for cell in row[1:]] for row in table[1:]]
+    assert [sum(row) for row in counts] == [3, 3, 3]
+    metrics = json.loads((trained / "model" / "metrics.json").read_text(encoding="utf-8"))
+    assert metrics["test_accuracy"] == pytest.approx(sum(counts[i][i] for i in range(3)) / 9)
+
+
+def test_a_size_the_network_cannot_take_is_refused(tmp_path: Path, data: Path, weights_dir: Path) -> None:
+    chosen = {"architecture": "alexnet", "pretrained": "false", "freeze_backbone": "false"}
+    with pytest.raises(UserError, match="architecture=alexnet does not take pictures of image_size=32 ") as caught:
+        run(tmp_path, data, weights_dir, chosen)
+    assert "\n" not in str(caught.value)
+    assert "try image_size=224" in str(caught.value)
+
+
+def test_a_model_that_was_not_written_right_is_no_success(
+    tmp_path: Path, data: Path, weights_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = artifact.save
+
+    def save_another(folder: Path, _network: Any, config: artifact.Config) -> None:
+        save(folder, networks.build(config.architecture, len(config.classes)), config)
+
+    monkeypatch.setattr(artifact, "save", save_another)
+    with pytest.raises(RuntimeError, match="differs from the trained one"):
+        run(tmp_path, data, weights_dir, FEATURES)
+
+
+def test_other_settings_or_data_do_not_resume_from_the_same_directory(
+    tmp_path: Path, data: Path, weights_dir: Path, folders: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(tmp_path, data, weights_dir, FEATURES)
+    capsys.readouterr()
+    run(tmp_path, data, weights_dir, {**FEATURES, "seed": "1"})
+    assert "epoch=1;" in capsys.readouterr().out
+    (tmp_path / "input" / "data" / "training").unlink()
+    shutil.copytree(data, tmp_path / "more")
+    folders(tmp_path / "more" / "train", {"amber": 6}, seed=4)
+    run(tmp_path, tmp_path / "more", weights_dir, FEATURES)
+    assert "epoch=1;" in capsys.readouterr().out

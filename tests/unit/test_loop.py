@@ -1,0 +1,261 @@
+"""The training loop: interrupted anywhere it ends as if undisturbed; the best weights are kept; losses are means."""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from image_classifier.errors import UserError
+from image_classifier.insight.hook import NoHook
+from image_classifier.training.checkpoint import Checkpoints
+from image_classifier.training.evaluation import Evaluation, Evaluator
+from image_classifier.training.hyperparameters import Hyperparameters
+from image_classifier.training.loop import Progress, Trainer
+from image_classifier.training.metrics import definitions
+from image_classifier.training.sources import FeatureSource
+from image_classifier.training.stopping import Stop, Stopped
+
+CPU = torch.device("cpu")
+EPOCHS = 3
+# 14 samples in batches of 4: 4 steps an epoch; 5 to validate in batches of 4: 2 checks
+CHECKS = EPOCHS * (4 + 2)
+
+
+def samples(count: int, seed: int) -> FeatureSource:
+    generator = torch.Generator().manual_seed(seed)
+    targets = torch.randint(0, 3, (count,), generator=generator)
+    features = torch.randn(count, 6, generator=generator) + targets.unsqueeze(1)
+    return FeatureSource(features.unsqueeze(0), targets, seed=1)
+
+
+def make_module(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 3))
+
+
+def make_trainer(folder: Path, stop: Stop | None = None, module: nn.Module | None = None, **options: Any) -> Trainer:
+    fields = {"train", "validation", "evaluator", "hook"}
+    given = {name: options.pop(name) for name in fields & set(options)}
+    chosen = Hyperparameters(**{"epochs": EPOCHS, "batch_size": 4, "learning_rate": 0.05, **options})
+    module = module or make_module()
+    stop = stop or Stop()
+    parts = {
+        "train": samples(14, 1),
+        "validation": samples(5, 2),
+        "evaluator": Evaluator(CPU, 4, stop),
+        "hook": NoHook(),
+        **given,
+    }
+    checkpoints = Checkpoints(folder, "test")
+    return Trainer(
+        module=module, num_classes=3, chosen=chosen, checkpoints=checkpoints, stop=stop, set_mode=module.train, **parts
+    )
+
+
+def ending(trainer: Trainer) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], list[dict[str, float]]]:
+    """What a job ends with: the weights it keeps, the last weights, and the history but for the clock."""
+    progress = trainer.fit()
+    last = Checkpoints(trainer.checkpoints.folder, "test").latest()
+    assert last is not None
+    timeless = [
+        {k: v for k, v in row.items() if k not in ("epoch_seconds", "images_per_second")} for row in progress.history
+    ]
+    return trainer.module.state_dict(), last["module"], timeless
+
+
+def assert_same(a: Any, b: Any) -> None:
+    for mine, others in zip(a[:2], b[:2], strict=True):
+        assert mine.keys() == others.keys()
+        assert all(torch.equal(mine[name], others[name]) for name in mine)
+    assert a[2] == b[2]
+
+
+OPTIONS = [
+    {"optimizer": "adamw", "schedule": "cosine"},
+    {"optimizer": "sgd", "schedule": "one_cycle", "label_smoothing": 0.1},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=["adamw", "sgd"])
+def test_interrupted_at_any_check_it_ends_as_undisturbed(
+    tmp_path: Path, stop_at: Callable[[int], Stop], options: dict[str, Any]
+) -> None:
+    undisturbed = ending(make_trainer(tmp_path / "undisturbed", **options))
+    for number in range(1, CHECKS + 1):
+        folder = tmp_path / str(number)
+        first = make_trainer(folder, stop_at(number), **options)
+        if number == 1:
+            with pytest.raises(Stopped):
+                first.fit()
+        else:
+            assert first.fit().epoch == (number - 1) // 6
+        assert_same(ending(make_trainer(folder, module=make_module(99), **options)), undisturbed)
+
+
+def test_interrupted_again_and_again_it_ends_as_undisturbed(tmp_path: Path, stop_at: Callable[[int], Stop]) -> None:
+    undisturbed = ending(make_trainer(tmp_path / "undisturbed"))
+    for life in range(CHECKS):
+        stop = stop_at(3)
+        trainer = make_trainer(tmp_path / "again", stop, module=make_module(life))
+        trainer.fit()
+        if not stop.requested:
+            break
+    assert_same(ending(trainer), undisturbed)
+
+
+@pytest.mark.parametrize("number", [2, 7, 11, 14])
+def test_killed_at_once_it_resumes_at_the_last_epoch_and_ends_as_undisturbed(tmp_path: Path, number: int) -> None:
+    class Killed(Stop):
+        checks = 0
+
+        def check(self) -> None:
+            self.checks += 1
+            if self.checks == number:
+                raise SystemExit
+
+    undisturbed = ending(make_trainer(tmp_path / "undisturbed"))
+    with pytest.raises(SystemExit):
+        make_trainer(tmp_path / "killed", Killed()).fit()
+    assert_same(ending(make_trainer(tmp_path / "killed")), undisturbed)
+
+
+def test_a_stop_in_the_hook_ends_the_epoch_it_comes_in(tmp_path: Path) -> None:
+    stop = Stop()
+
+    class StopInSecondEpoch(NoHook):
+        calls = 0
+
+        def set_mode(self, training: bool) -> None:
+            self.calls += 1
+            if self.calls == 3:
+                stop.request()
+
+    assert make_trainer(tmp_path, stop, hook=StopInSecondEpoch()).fit().epoch == 1
+
+
+def test_a_finished_job_is_not_trained_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = ending(make_trainer(tmp_path))
+    capsys.readouterr()
+    assert_same(ending(make_trainer(tmp_path, module=make_module(3))), first)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_last_batch_of_one_joins_its_neighbour_and_resumes(tmp_path: Path, stop_at: Callable[[int], Stop]) -> None:
+    undisturbed = ending(make_trainer(tmp_path / "a", train=samples(13, 1)))
+    make_trainer(tmp_path / "b", stop_at(4), train=samples(13, 1)).fit()
+    assert_same(ending(make_trainer(tmp_path / "b", module=make_module(3), train=samples(13, 1))), undisturbed)
+
+
+def test_another_seed_ends_elsewhere(tmp_path: Path) -> None:
+    first, other = (ending(make_trainer(tmp_path / str(seed), seed=seed))[1] for seed in (0, 1))
+    assert not torch.equal(first["0.weight"], other["0.weight"])
+
+
+def test_training_learns(tmp_path: Path) -> None:
+    progress = make_trainer(tmp_path, module=nn.Linear(6, 3), epochs=20).fit()
+    assert progress.history[-1]["train_loss"] < 0.7 * progress.history[0]["train_loss"]
+    assert progress.best_accuracy >= 0.8
+
+
+class Scripted(Evaluator):
+    """Says the accuracies it is told, and notes the weights at each."""
+
+    def tell(self, *accuracies: float) -> "Scripted":
+        object.__setattr__(self, "told", iter(accuracies))
+        object.__setattr__(self, "seen", [])
+        return self
+
+    def evaluate(self, module: nn.Module, *_arguments: Any) -> Evaluation:  # type: ignore[override]
+        self.seen.append(module[0].weight.detach().clone())  # type: ignore[attr-defined,index]
+        correct = round(100 * next(self.told))  # type: ignore[attr-defined]
+        return Evaluation(1.0, correct, torch.tensor([[100]]))
+
+
+def run_scripted(folder: Path, *accuracies: float, **options: Any) -> tuple[Trainer, Progress, Any]:
+    evaluator = Scripted(CPU, 4, Stop()).tell(*accuracies)
+    trainer = make_trainer(folder, evaluator=evaluator, epochs=len(accuracies), **options)
+    return trainer, trainer.fit(), evaluator
+
+
+def test_the_best_weights_by_validation_are_kept(tmp_path: Path) -> None:
+    trainer, progress, evaluator = run_scripted(tmp_path, 0.5, 0.9, 0.7)
+    assert (progress.epoch, progress.best_epoch, progress.best_accuracy) == (3, 2, 0.9)
+    assert torch.equal(trainer.module[0].weight, evaluator.seen[1])  # type: ignore[index]
+
+
+def test_among_equals_the_first_is_kept(tmp_path: Path) -> None:
+    assert run_scripted(tmp_path, 0.5, 0.5, 0.5)[1].best_epoch == 1
+
+
+@pytest.mark.parametrize(
+    ("patience", "accuracies", "epochs"),
+    [
+        (0, (0.9, 0.5, 0.5, 0.5), 4),
+        (1, (0.9, 0.5, 0.5, 0.5), 2),
+        (2, (0.9, 0.5, 0.5, 0.5), 3),
+        (2, (0.5, 0.4, 0.6, 0.3, 0.3, 0.9), 5),
+    ],
+)
+def test_early_stopping_waits_for_its_patience(
+    tmp_path: Path, patience: int, accuracies: tuple[float, ...], epochs: int
+) -> None:
+    _, progress, _ = run_scripted(tmp_path, *accuracies, early_stopping_patience=patience)
+    assert progress.epoch == epochs
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_ends_the_job_with_what_to_do(tmp_path: Path, value: float) -> None:
+    train = samples(14, 1)
+    train.features[0, 3] = value
+    module = nn.Linear(6, 3)
+    with pytest.raises(UserError, match=r"epoch 1: training diverged; use a lower learning_rate than 10\."):
+        make_trainer(tmp_path, module=module, train=train, optimizer="sgd", learning_rate=10).fit()
+
+
+@pytest.mark.parametrize("batch_size", [2, 4, 5, 14])
+def test_losses_are_means_over_samples(tmp_path: Path, capsys: pytest.CaptureFixture[str], batch_size: int) -> None:
+    train, module = samples(14, 1), nn.Linear(6, 3)
+    logits = module(train.features[0]).detach()
+    make_trainer(tmp_path, module=module, epochs=1, batch_size=batch_size, learning_rate=1e-12).fit()
+    printed = dict(read_metrics(capsys.readouterr().out))
+    assert printed["train_loss"] == pytest.approx(float(nn.functional.cross_entropy(logits, train.targets)), rel=1e-4)
+    accuracy = float((logits.argmax(1) == train.targets).float().mean())
+    assert printed["train_accuracy"] == pytest.approx(accuracy, rel=1e-4)
+
+
+def read_metrics(log: str) -> Iterator[tuple[str, float]]:
+    for entry in definitions():
+        for value in re.findall(entry["Regex"], log):
+            yield entry["Name"], float(value)
+
+
+def test_every_epoch_prints_its_metrics(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    progress = make_trainer(tmp_path).fit()
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(";")[0] for line in lines] == ["epoch=1", "epoch=2", "epoch=3"]
+    for line, row in zip(lines, progress.history, strict=True):
+        printed = dict(read_metrics(line))
+        wanted = {"train_loss", "train_accuracy", "val_loss", "val_accuracy", "epoch_seconds", "images_per_second"}
+        assert printed.keys() == wanted
+        assert printed["val_loss"] == pytest.approx(row["val_loss"], rel=1e-5)
+
+
+def test_the_hook_hears_of_everything_in_order(tmp_path: Path) -> None:
+    calls: list[str] = []
+
+    class Recorder:
+        def start(self, module: nn.Module, loss: nn.Module) -> None:
+            calls.append(f"start {type(module).__name__} {type(loss).__name__}")
+
+        def set_mode(self, training: bool) -> None:
+            calls.append("train" if training else "eval")
+
+        def close(self) -> None:
+            calls.append("close")
+
+    make_trainer(tmp_path, hook=Recorder()).fit()
+    assert calls == ["start Sequential CrossEntropyLoss", *(["train", "eval"] * EPOCHS), "close"]

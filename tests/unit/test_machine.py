@@ -1,0 +1,66 @@
+"""What the container may use, read from a cgroup made up for the test."""
+
+import os
+from pathlib import Path
+
+import psutil
+import pytest
+
+from image_classifier import machine
+
+
+@pytest.fixture
+def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(machine, "_CGROUP", tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: set(range(8)))
+    return tmp_path
+
+
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"),
+    [
+        ("max 100000", 8),
+        ("200000 100000", 2),
+        ("250000 100000", 2),
+        ("50000 100000", 1),
+        ("9900000 100000", 8),
+        ("rubbish", 8),
+        ("", 8),
+    ],
+)
+def test_cores_follow_the_quota_of_cgroup_2(cgroup: Path, quota: str, cores: int) -> None:
+    write(cgroup / "cpu.max", quota)
+    assert machine.cores() == cores
+
+
+@pytest.mark.parametrize(("quota", "cores"), [("-1", 8), ("300000", 3), ("10000", 1)])
+def test_cores_follow_the_quota_of_cgroup_1(cgroup: Path, quota: str, cores: int) -> None:
+    write(cgroup / "cpu" / "cpu.cfs_quota_us", quota)
+    write(cgroup / "cpu" / "cpu.cfs_period_us", "100000")
+    assert machine.cores() == cores
+
+
+def test_without_a_cgroup_the_affinity_counts(cgroup: Path) -> None:
+    assert machine.cores() == 8
+
+
+@pytest.mark.parametrize("name", ["memory.max", "memory/memory.limit_in_bytes"])
+def test_memory_follows_the_cgroup(cgroup: Path, name: str) -> None:
+    write(cgroup / name, "536870912\n")
+    assert machine.memory_limit() == 512 << 20
+
+
+@pytest.mark.parametrize("text", ["max", "9223372036854771712", "-1", ""])
+def test_memory_without_a_limit_is_the_hosts(cgroup: Path, text: str) -> None:
+    write(cgroup / "memory.max", text)
+    assert machine.memory_limit() == psutil.virtual_memory().total
+
+
+def test_keeping_freed_memory_works_on_this_libc() -> None:
+    machine.keep_freed_memory()
+    assert len(bytearray(64 << 20)) == 64 << 20

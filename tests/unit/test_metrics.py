@@ -1,0 +1,65 @@
+"""The regular expressions that SageMaker reads our log with, against lines as they are printed."""
+
+import math
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from image_classifier.training.metrics import NAMES, definitions, metric_line, summary_line
+
+VALUES = [0.0, 1.0, 0.123456789, -2.5, 1e-5, 3e-300, 12345678.9, 1e20, math.nan, math.inf, -math.inf, 100]
+
+
+def found(name: str, line: str) -> list[float]:
+    (regex,) = (entry["Regex"] for entry in definitions() if entry["Name"] == name)
+    return [float(value) for value in re.findall(regex, line)]
+
+
+def same(a: float, b: float) -> bool:
+    return math.isclose(a, b, rel_tol=1e-5) or a == b or (math.isnan(a) and math.isnan(b))
+
+
+def test_the_shipped_definitions_are_the_metrics_that_are_printed() -> None:
+    assert tuple(entry["Name"] for entry in definitions()) == NAMES
+
+
+def test_the_definitions_keep_sagemakers_limits() -> None:
+    assert len(definitions()) <= 40
+    for entry in definitions():
+        assert set(entry) == {"Name", "Regex"}
+        assert len(entry["Regex"]) <= 500
+        assert len(entry["Name"]) <= 255
+        assert re.compile(entry["Regex"]).groups == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("value", VALUES)
+def test_each_value_is_read_back_from_its_line(name: str, value: float) -> None:
+    line = metric_line(3, {other: 7.0 for other in NAMES} | {name: value})
+    (read,) = found(name, line)
+    assert same(read, value)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_metric_is_not_mistaken_for_another(name: str) -> None:
+    others = metric_line(1, {other: 1.0 for other in NAMES if other != name})
+    assert found(name, others) == []
+    assert found(name, f"best_{name}=3;") == []
+    assert found(name, f"  {name} = 3") == []
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from(NAMES), st.floats())
+def test_any_float_is_read_back(name: str, value: float) -> None:
+    (read,) = found(name, metric_line(None, {name: value}))
+    assert same(read, float(f"{value:.6g}"))
+
+
+def test_the_lines_have_the_documented_form() -> None:
+    assert metric_line(1, {"train_loss": 0.12345678, "val_accuracy": 0.9}) == (
+        "epoch=1; train_loss=0.123457; val_accuracy=0.9;"
+    )
+    assert metric_line(None, {"test_loss": 0.5}) == "test_loss=0.5;"
+    assert summary_line(0.12345, 87, 100) == "Test set: Average loss: 0.1235, Accuracy: 87/100 (87.00%)"
