@@ -5,6 +5,7 @@ A function, not a class: MMS swallows what a class raises while it loads, and th
 
 import logging
 import os
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -55,16 +56,17 @@ def _load(model: str, properties: dict[str, Any]) -> "Service | user_code.UserSe
         _leave_word(error, model)
         if is_out_of_memory(error):
             raise MemoryError(sentence(error)) from error  # MMS answers 507, and the platform unloads another model
-        if isinstance(error, UserError):
-            logging.disable()  # MMS would log a traceback as the worker dies; the sentence is said elsewhere
+        logging.disable()  # MMS would log a traceback as the worker dies, or lose it: it is said elsewhere
         raise
 
 
 def _leave_word(error: Exception, model: str) -> None:
-    """MMS reports that a load failed, never why; tell the process that started MMS."""
+    """MMS reports that a load failed, never why; tell the process that started MMS: a sentence, then where."""
     folder = os.environ.get(LOAD_ERROR_ENV)
     if folder:
-        load_error_file(Path(folder), model).write_text(sentence(error), encoding="utf-8")
+        where = [] if isinstance(error, UserError) or is_out_of_memory(error) else traceback.format_exception(error)
+        text = "".join([sentence(error), "\n", *where])
+        load_error_file(Path(folder), model).write_text(text, encoding="utf-8")
 
 
 def _answer(service: "Service | user_code.UserService", record: Record, context: Any, index: int) -> bytes:

@@ -6,6 +6,7 @@ Models are registered through the management API, synchronously: it tells whethe
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import sys
@@ -22,6 +23,8 @@ from image_classifier.contract import Settings
 from image_classifier.errors import PlatformError, RequestError
 from image_classifier.serving.sizing import MIB, QUEUE, Sizing
 from image_classifier.serving.wire import LOAD_ERROR_ENV, load_error_file
+
+logger = logging.getLogger(__name__)
 
 HANDLER = "image_classifier.serving.handler:handle"
 MODEL = "model"
@@ -145,7 +148,7 @@ class ModelServer:
             return
         if status == 409:
             raise RequestError(409, "already_loaded", f"The model {name} is loaded already.")
-        reason = word.read_text(encoding="utf-8") if word.exists() else answer.decode("utf-8", "replace").strip()
+        reason = _last_word(word) or answer.decode("utf-8", "replace").strip()
         if status == 507:
             raise RequestError(507, "out_of_memory", f"The model in {model_dir} does not fit into memory: {reason}")
         raise RequestError(500, "model_not_loaded", f"The model in {model_dir} cannot be loaded: {reason}")
@@ -186,3 +189,13 @@ class ModelServer:
             await asyncio.wait_for(self._process.wait(), STOP_SECONDS)
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)  # its session: workers that did not follow
+
+
+def _last_word(word: Path) -> str:
+    """Why a worker could not load its model; where in the user's script goes to the log."""
+    if not word.exists():
+        return ""
+    reason, _, where = word.read_text(encoding="utf-8").partition("\n")
+    if where:
+        logger.error("%s", where.rstrip())
+    return reason
