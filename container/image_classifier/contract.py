@@ -9,9 +9,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from image_classifier.errors import UserError
 
@@ -37,19 +37,76 @@ class Settings(BaseModel):
         le=256,
         description="Worker processes, each with its own copy of the model; computed from cores and memory when unset.",
     )
-    timeout_seconds: int = Field(
-        55,
+    timeout_seconds: int | None = Field(
+        None,
         alias="SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS",
         ge=1,
         le=3600,
-        description="Longest time one request may take, in seconds, before it is answered with 504.",
+        description="Longest time one request may take, in seconds, before it is answered with 504; "
+        "55 when unset, in a batch transform 595.",
+    )
+    timeout: int | None = Field(
+        None,
+        alias="SAGEMAKER_MODEL_SERVER_TIMEOUT",
+        ge=1,
+        le=3600,
+        description="The same, for those who know it by this name; seconds here too.",
+    )
+    startup_seconds: int = Field(
+        600,
+        alias="SAGEMAKER_STARTUP_TIMEOUT",
+        ge=1,
+        le=3600,
+        description="Longest time that loading a model may take, in seconds.",
+    )
+    threads: int | None = Field(
+        None,
+        alias="OMP_NUM_THREADS",
+        ge=1,
+        le=1024,
+        description="Threads of each worker; when unset, the cores divided among the workers.",
+    )
+    queue: int | None = Field(
+        None,
+        alias="MMS_JOB_QUEUE_SIZE",
+        ge=1,
+        le=10_000,
+        description="Requests that may wait for a worker; further ones are answered with 503.",
+    )
+    heap_mb: int | None = Field(
+        None, alias="SAGEMAKER_MAX_HEAP_SIZE", ge=32, description="Java's heap, in MiB; computed from the body limit."
+    )
+    direct_mb: int | None = Field(
+        None,
+        alias="SAGEMAKER_MAX_DIRECT_MEMORY_SIZE",
+        ge=32,
+        description="Java's memory beside its heap, in MiB; computed from the body limit.",
+    )
+    netty_threads: int | None = Field(
+        None, alias="MMS_NUMBER_OF_NETTY_THREADS", ge=1, le=256, description="Java's threads that read requests."
+    )
+    client_threads: int | None = Field(
+        None, alias="MMS_NETTY_CLIENT_THREADS", ge=1, le=256, description="Java's threads that speak to workers."
+    )
+    vm_arguments: str = Field(
+        "", alias="SAGEMAKER_MODEL_SERVER_VMARGS", description="Further options for Java; they win over ours."
     )
     max_payload_mb: int = Field(
         6,
         alias="SAGEMAKER_MAX_PAYLOAD_IN_MB",
-        ge=1,
+        ge=0,
         le=1024,
-        description="Largest request body, in MiB; beyond it 413.",
+        description="Largest request body, in MiB; beyond it 413. 0 is the largest that can be had, 1024.",
+    )
+    batch: bool = Field(False, alias="SAGEMAKER_BATCH", description="Set by a batch transform.")
+    batch_strategy: Literal["MULTI_RECORD", "SINGLE_RECORD"] = Field(
+        "MULTI_RECORD", alias="SAGEMAKER_BATCH_STRATEGY", description="Set by a batch transform."
+    )
+    concurrent_transforms: int | None = Field(
+        None,
+        alias="SAGEMAKER_MAX_CONCURRENT_TRANSFORMS",
+        ge=0,
+        description="Set by a batch transform: requests it sends at a time; at least so many may wait.",
     )
     default_accept: str = Field(
         "application/json",
@@ -93,6 +150,16 @@ class Settings(BaseModel):
     use_smdebug: bool = Field(
         True, alias="USE_SMDEBUG", description="`false` or `0` switches the SageMaker Debugger hook off."
     )
+
+    @field_validator("max_payload_mb")
+    @classmethod
+    def _zero_is_the_largest(cls, value: int) -> int:
+        return value or 1024
+
+    @property
+    def request_seconds(self) -> int:
+        """Longest time one request may take: SageMaker waits 60 s for an answer, in a batch transform 600 s."""
+        return self.timeout_seconds or self.timeout or (595 if self.batch else 55)
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "Settings":

@@ -4,11 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from image_classifier import machine
 from image_classifier.contract import Settings
 from image_classifier.serving import sizing
-from image_classifier.serving.sizing import MIB, MODEL_COPIES, WORKER_BASE, Sizing
+from image_classifier.serving.sizing import BUFFER, JAVA_BASE, JAVA_COPIES, MIB, MODEL_COPIES, WORKER_BASE, Sizing
 
 Compute = Callable[..., Sizing]
 
@@ -51,20 +53,54 @@ def test_a_number_of_workers_that_was_asked_for_wins(compute: Compute) -> None:
     assert (sizes.workers, sizes.threads) == (7, 1)
 
 
-@pytest.mark.parametrize("memory", [256, 1024, 8192, 65536])
-@pytest.mark.parametrize("payload", ["1", "6", "1024"])
-def test_the_heap_stays_within_a_quarter_of_memory_but_never_below_128_mib(
-    compute: Compute, memory: int, payload: str
-) -> None:
-    heap = compute(4, memory * MIB, SAGEMAKER_MAX_PAYLOAD_IN_MB=payload).heap
-    assert 128 * MIB <= heap <= max(128 * MIB, memory * MIB // 4)
+@given(
+    cores=st.integers(1, 192),
+    memory=st.integers(256, 1 << 20),
+    model=st.integers(0, 4096),
+    payload=st.integers(1, 1024),
+)
+def test_what_is_planned_fits(cores: int, memory: int, model: int, payload: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(machine, "cores", lambda: cores)
+        patch.setattr(machine, "memory_limit", lambda: memory * MIB)
+        patch.setattr(sizing, "_size", lambda _folder: model * MIB)
+        sizes = sizing.compute(Settings.from_environment({"SAGEMAKER_MAX_PAYLOAD_IN_MB": str(payload)}), Path())
+    assert sizes.workers == 1 or sizes.workers * (WORKER_BASE + MODEL_COPIES * model * MIB) <= memory * MIB
+    assert sizes.workers * sizes.threads <= max(cores, sizes.workers)
+    assert sizes.heap >= JAVA_BASE + JAVA_COPIES * payload * MIB  # one body of the largest size always passes
+    assert sizes.uploads == 1 or sizes.uploads * JAVA_COPIES * payload * MIB <= memory * MIB // 8
+    assert sizes.queue * BUFFER <= max(8 * BUFFER, memory * MIB // 16)
 
 
-def test_the_sum_is_explained(compute: Compute) -> None:
-    text = compute(2, 8192 * MIB, 10 * MIB).explain()
-    assert text.startswith(
-        "Workers: 2 with 1 thread(s) each (2 cores; 8192 MiB memory / 480 MiB a worker, model 10 MiB)"
+@pytest.mark.parametrize(
+    ("variable", "value", "field", "expected"),
+    [
+        ("OMP_NUM_THREADS", "3", "threads", 3),
+        ("MMS_JOB_QUEUE_SIZE", "7", "queue", 7),
+        ("SAGEMAKER_MAX_HEAP_SIZE", "512", "heap", 512 * MIB),
+        ("SAGEMAKER_MAX_DIRECT_MEMORY_SIZE", "256", "direct", 256 * MIB),
+        ("MMS_NUMBER_OF_NETTY_THREADS", "5", "netty_threads", 5),
+        ("MMS_NETTY_CLIENT_THREADS", "6", "client_threads", 6),
+        ("SAGEMAKER_MAX_PAYLOAD_IN_MB", "0", "payload", 1024 * MIB),
+        ("SAGEMAKER_MAX_CONCURRENT_TRANSFORMS", "400", "queue", 400),
+    ],
+)
+def test_every_number_can_be_said(compute: Compute, variable: str, value: str, field: str, expected: int) -> None:
+    assert getattr(compute(4, 16_384 * MIB, **{variable: value}), field) == expected
+
+
+def test_many_models_have_one_worker_each(compute: Compute) -> None:
+    sizes = compute(8, 65536 * MIB, SAGEMAKER_MULTI_MODEL="true")
+    assert (sizes.workers, sizes.threads) == (1, 8)
+
+
+def test_the_sums_are_explained(compute: Compute) -> None:
+    workers, limits, java = compute(2, 8192 * MIB, 10 * MIB).explain()
+    assert workers == (
+        "Workers: 2 with 1 thread(s) each (2 cores; 8192 MiB memory / 480 MiB a worker = 450 + 3 x model of 10 MiB)."
     )
+    assert limits == "Limits: body 6 MiB either way; 4 requests at work, 2 of them larger than 1 MiB, 100 waiting."
+    assert java.startswith("Java: heap 176 MiB, direct memory 176 MiB (128 + 3 x 16 MiB of bodies)")
 
 
 def test_a_missing_model_directory_counts_as_empty(tmp_path: Path) -> None:

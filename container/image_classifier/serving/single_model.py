@@ -1,0 +1,127 @@
+"""The door of an endpoint with one model: /invocations and /execution-parameters."""
+
+import asyncio
+import base64
+import logging
+import time
+from dataclasses import dataclass
+
+import aiohttp
+from aiohttp import web
+
+from image_classifier.contract import Layout
+from image_classifier.errors import PlatformError, RequestError, UserError
+from image_classifier.serving import formats, wire
+from image_classifier.serving.front_door import Door, Model, State
+from image_classifier.serving.report import facts
+
+logger = logging.getLogger(__name__)
+
+WATCH_SECONDS = 1.0
+PATIENCE_SECONDS = 60  # and ten times what loading took: so long after the last worker there is none to come
+TRANSFORM_BYTES = 100  # MiB; a batch transform sends no more at a time, in all its requests together
+# a grey PNG of one pixel
+_PICTURE = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNoAAAAggCBd81ytgAAAABJRU5ErkJggg=="
+)
+
+
+@dataclass
+class SingleModelDoor(Door):
+    """Serves the one model in `model/`."""
+
+    model: Model | None = None
+    alive: int = 0  # workers
+    load_seconds: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.telemetry.gauge("classifier_workers_alive", "Workers that can take a request.", lambda: self.alive)
+
+    def add_routes(self, router: web.UrlDispatcher) -> None:
+        """See Door."""
+        router.add_post("/invocations", self.invocations)
+        router.add_get("/execution-parameters", self.execution_parameters)
+
+    def models_loaded(self) -> list[Model]:
+        """See Door."""
+        return [self.model] if self.model else []
+
+    async def invocations(self, request: web.Request) -> web.Response:
+        """Check a request, pass it to a worker, and give its answer."""
+        if self.model is None:
+            raise RequestError(503, "not_ready", self.state)
+        return await self.answer(request, self.model)
+
+    async def execution_parameters(self, _request: web.Request) -> web.Response:
+        """What a batch transform should do unless its job says otherwise."""
+        settings, sizing = self.settings, self.server.sizing
+        at_a_time = max(1, min(sizing.workers, TRANSFORM_BYTES // settings.max_payload_mb))
+        return web.json_response(
+            {
+                "MaxConcurrentTransforms": settings.concurrent_transforms or at_a_time,
+                "BatchStrategy": settings.batch_strategy,
+                "MaxPayloadInMB": min(settings.max_payload_mb, TRANSFORM_BYTES),
+            }
+        )
+
+    async def load(self) -> None:
+        """Start MMS, load the model, and see it answer.
+
+        Raises:
+            UserError: the model cannot be loaded, or does not answer a picture.
+            PlatformError: it does not fit into memory, or MMS does not start.
+        """
+        folder, start = Layout(self.settings.base_dir).model, time.monotonic()
+        if not folder.is_dir():
+            raise UserError(f"There is no directory {folder}; mount the content of a model.tar.gz there.")
+        await self.server.start()
+        try:
+            self.model = self.opened(await self.server.load(folder), folder)
+            if self.model.own_formats:
+                await self._warm_up(self.model)
+        except RequestError as error:
+            raise (PlatformError if error.status in (503, 507) else UserError)(error.message) from None
+        self.load_seconds = time.monotonic() - start
+        self.telemetry.model(**facts(folder))
+        logger.info("Ready: the model in %s answers, after %.1f s.", folder, self.load_seconds)
+        self.state = State.READY
+
+    async def _warm_up(self, model: Model) -> None:
+        """Send one picture the whole way.
+
+        Raises:
+            RequestError: it was not answered with 200.
+        """
+        options = {wire.REQUEST_ID: "warm-up", wire.OUTPUT: formats.Output.JSON, wire.TOP_K: "1"}
+        try:
+            response = await self.predict(model, _PICTURE, options)
+        except aiohttp.ClientError:
+            raise RequestError(503, "unavailable", "The model server ended while it warmed up.") from None
+        if response.status != 200:
+            text = response.body.decode("utf-8", "replace") if isinstance(response.body, bytes) else ""
+            raise RequestError(response.status, "warm_up", f"The warm-up prediction failed: {text}")
+
+    async def watch(self) -> None:
+        """Keep /ping honest: ready only while a worker is.
+
+        Raises:
+            PlatformError: no worker came back.
+        """
+        last = time.monotonic()
+        while self.model:
+            alive = await self.server.ready_workers(self.model.name)
+            if alive is not None:
+                self._tell(alive)
+            if self.alive:
+                last = time.monotonic()
+            elif time.monotonic() - last > PATIENCE_SECONDS + 10 * self.load_seconds:
+                raise PlatformError("All workers died, and none came back; the reason is in the log above.")
+            await asyncio.sleep(WATCH_SECONDS)
+
+    def _tell(self, alive: int) -> None:
+        self.alive = alive
+        state = State.READY if alive else State.NO_WORKERS
+        if state is not self.state and self.state is not State.DRAINING:
+            logger.warning("%s", "Workers are ready again." if alive else state)
+            self.state = state
