@@ -33,9 +33,11 @@ class Mms:
     delay: float = 0.0
     headers: dict[str, str] = field(default_factory=lambda: {"Content-Type": "application/json"})
     seen: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    started: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def predict(self, request: web.Request) -> web.Response:
         assert request.path == "/predictions/model"
+        self.started.set()
         headers = {name.lower(): value for name, value in request.headers.items()}
         self.seen.append((headers, await request.read()))
         await asyncio.sleep(self.delay)

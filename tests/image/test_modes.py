@@ -1,0 +1,141 @@
+"""The ways SageMaker runs `serve`: batch transform, asynchronous, serverless, inference component."""
+
+import io
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import doors
+from doors import needs_engine
+from server import serving
+
+MIB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def picture(pictures: Path) -> bytes:
+    return next((pictures / "test").glob("*/*")).read_bytes()
+
+
+def large(picture: bytes, size: int) -> bytes:
+    """The same picture, as a large body: trailing bytes are no part of a PNG."""
+    return picture + b"\0" * (size - len(picture))
+
+
+def test_a_batch_transform(trained: doors.Finished, picture: bytes, tmp_path: Path) -> None:
+    environment = {
+        "SAGEMAKER_BATCH": "true",
+        "SAGEMAKER_MAX_PAYLOAD_IN_MB": "100",
+        "SAGEMAKER_BATCH_STRATEGY": "SINGLE_RECORD",
+        "SAGEMAKER_MAX_CONCURRENT_TRANSFORMS": "1",
+        "SAGEMAKER_MODEL_SERVER_WORKERS": "1",
+    }
+    with serving(trained.model, tmp_path / "log", environment=environment) as server:
+        server.wait_until_ready()
+        told = server.ask("GET", "/execution-parameters").json
+        assert told == {"MaxConcurrentTransforms": 1, "BatchStrategy": "SINGLE_RECORD", "MaxPayloadInMB": 100}
+        answer = server.invoke(large(picture, 100 * MIB))
+        assert answer.status == 200
+        assert answer.json == server.invoke(picture).json
+        assert server.invoke(large(picture, 100 * MIB + 1)).status == 413
+
+
+def test_large_bodies_pass_through_the_front_door_without_staying_in_it(
+    trained: doors.Finished, picture: bytes, tmp_path: Path
+) -> None:
+    environment = {"SAGEMAKER_MAX_PAYLOAD_IN_MB": "200", "SAGEMAKER_MODEL_SERVER_WORKERS": "1"}
+    with serving(trained.model, tmp_path / "log", environment=environment) as server:
+        server.wait_until_ready()
+        door, most, done = server.processes()[0], 0, threading.Event()
+        assert "java" not in door.words
+
+        def watch() -> None:
+            nonlocal most
+            while not done.wait(0.05):
+                most = max(most, next(process.memory for process in server.processes() if process.pid == door.pid))
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        try:
+            assert server.invoke(large(picture, 150 * MIB)).status == 200
+        finally:
+            done.set()
+            watcher.join()
+        assert most - door.memory < 50 * MIB
+
+
+SERVERLESS = (*doors.NOBODY, *doors.READ_ONLY, "--memory", "2g", "--cpus", "1")
+
+
+@needs_engine
+def test_serverless_has_one_worker_and_writes_only_to_tmp(
+    trained: doors.Finished, picture: bytes, tmp_path: Path
+) -> None:
+    with serving(trained.model, tmp_path / "log", SERVERLESS) as server:
+        server.wait_until_ready(170)  # SageMaker gives it three minutes
+        assert "Workers: 1 with 1 thread(s) each (1 cores; 2048 MiB memory" in server.log
+        assert server.invoke(large(picture, 4 * MIB)).status == 200
+
+
+@needs_engine
+def test_an_inference_component_obeys_its_share_of_the_host(
+    trained: doors.Finished, picture: bytes, tmp_path: Path
+) -> None:
+    flags = ("--memory", "1200m", "--cpus", "0.5")
+    with serving(trained.model, tmp_path / "log", flags, {"SAGEMAKER_BIND_TO_PORT": "8080"}) as server:
+        server.wait_until_ready(170)
+        assert "Workers: 1 with 1 thread(s) each (1 cores; 1200 MiB memory" in server.log
+        assert server.invoke(picture).status == 200
+
+
+def test_a_request_that_hangs_is_504_its_worker_ends_and_others_are_answered(
+    trained: doors.Finished, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    model.mkdir()
+    for file in trained.model.iterdir():
+        (model / file.name).write_bytes(file.read_bytes())
+    (model / "code").mkdir()
+    (model / "code" / "inference.py").write_text(
+        "import time\nfrom image_classifier import images\n"
+        "def input_fn(body, content_type):\n"
+        "    while bytes(body) == b'hang':\n        time.sleep(1)\n"
+        "    return images.decode(body, 10**8)\n"
+    )
+    stream = io.BytesIO()
+    Image.new("RGB", (40, 30)).save(stream, "PNG")
+    environment = {"SAGEMAKER_MODEL_SERVER_TIMEOUT": "4", "SAGEMAKER_MODEL_SERVER_WORKERS": "2"}
+    with serving(model, tmp_path / "log", environment=environment) as server:
+        server.wait_until_ready()
+        time.sleep(1)  # the second worker too
+        before = {worker.pid for worker in server.workers()}
+        hung: list[int] = []
+        hanging = threading.Thread(target=lambda: hung.append(server.invoke(b"hang").status))
+        hanging.start()
+        time.sleep(0.2)
+        assert [server.invoke(stream.getvalue()).status for _ in range(3)] == [200] * 3
+        hanging.join()
+        assert hung == [504]
+        end = time.monotonic() + 20
+        while before <= {worker.pid for worker in server.workers()}:
+            assert time.monotonic() < end, "the worker that hung is still there"
+            time.sleep(0.2)
+        assert server.wait_until_ready().invoke(stream.getvalue()).status == 200
+
+
+def test_when_every_worker_dies_for_good_it_ends_with_an_error(trained: doors.Finished, tmp_path: Path) -> None:
+    with serving(trained.model, tmp_path / "log", environment={"SAGEMAKER_MODEL_SERVER_WORKERS": "1"}) as server:
+        server.wait_until_ready()
+        parent = min(server.workers(), key=lambda worker: worker.memory)  # workers are forked from it
+        server.kill_process(parent.pid)
+        for worker in server.workers():
+            server.kill_process(worker.pid)
+        end = time.monotonic() + 20
+        while server.ping() == 200:
+            assert time.monotonic() < end, server.log
+            time.sleep(0.1)
+        assert server.wait(200) == 3, server.log
+        assert "All workers died" in server.log.splitlines()[-1]

@@ -1,0 +1,125 @@
+"""Under pressure: full queues, deadlines, slow callers, broken HTTP, and the end."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+
+from house import JPEG, House, Run
+from image_classifier.serving import intake
+from image_classifier.serving.front_door import State
+
+MIB = 1 << 20
+
+
+async def ask(house: House, body: bytes = b"x") -> aiohttp.ClientResponse:
+    return await house.client.post("/invocations", data=body, headers=JPEG)
+
+
+def test_more_requests_than_may_wait_are_503_at_once_and_the_others_are_answered(run: Run) -> None:
+    async def talk(house: House) -> None:
+        house.mms.delay = 0.3
+        answers = await asyncio.gather(*(ask(house) for _ in range(10)))
+        statuses = [answer.status for answer in answers]
+        assert sorted(statuses) == [200] * 7 + [503] * 3  # four at work (two workers), three waiting
+        for answer in answers:
+            if answer.status == 503:
+                assert "waiting already" in await house.error(answer, 503, "busy")
+        assert (await ask(house)).status == 200
+        assert house.door.in_flight == 0
+
+    run(talk, MMS_JOB_QUEUE_SIZE="3")
+
+
+def test_time_spent_waiting_counts_towards_the_deadline(run: Run) -> None:
+    async def talk(house: House) -> None:
+        house.mms.delay = 0.7
+        answers = await asyncio.gather(*(ask(house) for _ in range(12)))
+        statuses = [answer.status for answer in answers]
+        assert statuses.count(504) >= 4
+        assert set(statuses) == {200, 504}
+        assert len(house.mms.seen) < 12  # who waited too long never reaches a worker
+
+    run(talk, SAGEMAKER_MODEL_SERVER_TIMEOUT="1")
+
+
+def test_a_caller_that_stops_sending_is_408_and_holds_no_slot(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "IDLE_SECONDS", 0.2)
+
+    async def stall(size: int) -> AsyncIterator[bytes]:
+        yield bytes(size)
+        await asyncio.sleep(1)
+        yield b"too late"
+
+    async def talk(house: House) -> None:
+        for size in (10, 2 * MIB):
+            answer = await house.client.post("/invocations", data=stall(size), headers=JPEG)
+            await house.error(answer, 408, "slow_body")
+        assert (await ask(house)).status == 200
+
+    run(talk)
+
+
+def test_a_large_body_is_passed_on_while_it_comes(run: Run) -> None:
+    body = bytes(range(256)) * (12 * MIB // 256)
+
+    async def talk(house: House) -> None:
+        seen = asyncio.Event()
+
+        async def stream() -> AsyncIterator[bytes]:
+            yield body[: 2 * MIB]
+            await asyncio.wait_for(house.mms.started.wait(), 5)  # Java has the beginning before the end was sent
+            seen.set()
+            yield body[2 * MIB :]
+
+        answer = await house.client.post("/invocations", data=stream(), headers=JPEG)
+        assert answer.status == 200
+        assert seen.is_set()
+        assert house.mms.seen[0][1] == body
+
+    run(talk, SAGEMAKER_MAX_PAYLOAD_IN_MB="100")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
+        b"MAKE COFFEE PLEASE\r\n\r\n",
+        b"GET /ping HTTP/9.9\r\n\r\n",
+        b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: many\r\n\r\n",
+        b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"GET /ping HTTP/1.1\r\nHost: x\r\nX: " + b"y" * 20_000 + b"\r\n\r\n",
+    ],
+)
+def test_what_is_not_http_is_400_in_json(run: Run, sent: bytes) -> None:
+    async def talk(house: House) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
+        writer.write(sent)
+        head, _, body = (await asyncio.wait_for(reader.read(), 5)).partition(b"\r\n\r\n")
+        writer.close()
+        assert head.split()[1] == b"400", head
+        assert b"application/json" in head
+        assert json.loads(body).keys() == {"code", "message", "request_id"}
+        assert (await ask(house)).status == 200
+
+    run(talk)
+
+
+def test_custom_attributes_beyond_what_sagemaker_passes_on_are_refused(run: Run) -> None:
+    async def talk(house: House) -> None:
+        headers = {**JPEG, "X-Amzn-SageMaker-Custom-Attributes": "a" * 1025}
+        await house.error(await house.client.post("/invocations", data=b"x", headers=headers), 400, "bad_option")
+
+    run(talk)
+
+
+def test_while_it_shuts_down_each_answer_ends_its_connection(run: Run) -> None:
+    async def talk(house: House) -> None:
+        assert "Connection" not in (await ask(house)).headers
+        house.door.state = State.DRAINING
+        answer = await ask(house)
+        assert (answer.status, answer.headers["Connection"]) == (200, "close")
+
+    run(talk)
