@@ -150,6 +150,9 @@ class Settings(BaseModel):
     use_smdebug: bool = Field(
         True, alias="USE_SMDEBUG", description="`false` or `0` switches the SageMaker Debugger hook off."
     )
+    training_job_name: str = Field(
+        "", alias="TRAINING_JOB_NAME", description="Set by SageMaker: its agent then samples the machine as well."
+    )
 
     @field_validator("max_payload_mb")
     @classmethod

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 
 from image_classifier.errors import UserError
-from image_classifier.insight.hook import NoHook
+from image_classifier.insight.hook import Course, NoHook
 from image_classifier.training.checkpoint import Checkpoints
 from image_classifier.training.evaluation import Evaluation, Evaluator
 from image_classifier.training.hyperparameters import Hyperparameters
@@ -129,10 +130,11 @@ def test_a_stop_in_the_hook_ends_the_epoch_it_comes_in(tmp_path: Path) -> None:
     class StopInSecondEpoch(NoHook):
         calls = 0
 
-        def set_mode(self, training: bool) -> None:
+        def step(self, training: bool) -> AbstractContextManager[None]:
             self.calls += 1
-            if self.calls == 3:
+            if self.calls == 8:  # the second step of the second epoch
                 stop.request()
+            return nullcontext()
 
     assert make_trainer(tmp_path, stop, hook=StopInSecondEpoch()).fit().epoch == 1
 
@@ -169,7 +171,7 @@ class Scripted(Evaluator):
         object.__setattr__(self, "seen", [])
         return self
 
-    def evaluate(self, module: nn.Module, *_arguments: Any) -> Evaluation:  # type: ignore[override]
+    def evaluate(self, module: nn.Module, *_arguments: Any, **_options: Any) -> Evaluation:  # type: ignore[override]
         self.seen.append(module[0].weight.detach().clone())  # type: ignore[attr-defined,index]
         correct = round(100 * next(self.told))  # type: ignore[attr-defined]
         return Evaluation(1.0, correct, torch.tensor([[100]]))
@@ -247,15 +249,44 @@ def test_every_epoch_prints_its_metrics(tmp_path: Path, capsys: pytest.CaptureFi
 def test_the_hook_hears_of_everything_in_order(tmp_path: Path) -> None:
     calls: list[str] = []
 
-    class Recorder:
-        def start(self, module: nn.Module, loss: nn.Module) -> None:
-            calls.append(f"start {type(module).__name__} {type(loss).__name__}")
+    class Recorder(NoHook):
+        def start(self, module: nn.Module, loss: nn.Module, course: Course) -> None:
+            calls.append(
+                f"start {type(module).__name__} {type(loss).__name__} {course.steps} {course.evaluation_steps}"
+            )
 
-        def set_mode(self, training: bool) -> None:
+        @contextmanager
+        def step(self, training: bool) -> Iterator[None]:
             calls.append("train" if training else "eval")
+            yield
+            calls.append("over")
 
-        def close(self) -> None:
-            calls.append("close")
+        def end_epoch(self, values: dict[str, float]) -> str | None:
+            calls.append(f"epoch {values['epoch']:.0f}")
+            return None
 
     make_trainer(tmp_path, hook=Recorder()).fit()
-    assert calls == ["start Sequential CrossEntropyLoss", *(["train", "eval"] * EPOCHS), "close"]
+    epochs = [[*(["train", "over"] * 4), *(["eval", "over"] * 2), f"epoch {n}"] for n in range(1, EPOCHS + 1)]
+    assert calls == ["start Sequential CrossEntropyLoss 4 2", *(call for epoch in epochs for call in epoch)]
+
+
+@pytest.mark.parametrize("epoch", [2, 3])
+def test_a_rule_that_fires_later_ends_the_job_with_the_best_weights(tmp_path: Path, epoch: int) -> None:
+    progress = make_trainer(tmp_path, hook=firing(epoch)).fit()
+    assert progress.epoch == epoch
+    assert progress.best_epoch
+
+
+def test_a_rule_that_fires_in_the_first_epoch_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"^Stopped after the first epoch, as stop_on asks: DeadRelu: 99 % are dead\.$"):
+        make_trainer(tmp_path, hook=firing(1)).fit()
+
+
+def firing(epoch: int) -> NoHook:
+    """A hook whose rule fires at the end of an epoch."""
+
+    class Firing(NoHook):
+        def end_epoch(self, values: dict[str, float]) -> str | None:
+            return "DeadRelu: 99 % are dead." if values["epoch"] == epoch else None
+
+    return Firing()

@@ -1,34 +1,68 @@
-"""The SageMaker Debugger hook: smdebug where the platform asked for it, nothing at all where it did not.
+"""What the training loop tells about its steps, and who hears it: smdebug, the profiler's timeline, TensorBoard, rules.
 
-An error in smdebug never ends a training job: one line in the log, and the hook is off.
+Whatever goes wrong here never ends a training job: one line in the log, and that part is off.
 """
 
-import atexit
-import json
 import logging
-import sys
-import tempfile
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Protocol
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeVar
 
 from torch import nn
 
 from image_classifier.contract import Layout
+from image_classifier.insight.places import Places
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 CONFIG = "debughookconfig.json"
+PROFILER_CONFIG = "profilerconfig.json"
+
+
+@dataclass(frozen=True)
+class Course:
+    """The steps of a job: how many there are, and how many are done when it resumes."""
+
+    steps: int  # of an epoch
+    evaluation_steps: int  # of a validation
+    epochs: int
+    epochs_done: int = 0
+    steps_done: int = 0  # of the epoch that was interrupted
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What a job wants to be told about itself; see the hyperparameters of the same names."""
+
+    debug: Literal["off", "light", "full"] = "light"
+    debug_interval: int = 0
+    profile_steps: int = 0
+    stop_on: tuple[str, ...] = ()
+    tensorboard: bool = False
 
 
 class Hook(Protocol):
-    """What the training loop tells the hook."""
+    """What the training loop tells."""
 
-    def start(self, module: nn.Module, loss: nn.Module) -> None:
+    def start(self, module: nn.Module, loss: nn.Module, course: Course) -> None:
         """Watch a module and its loss."""
 
-    def set_mode(self, training: bool) -> None:
-        """Say whether the next steps train or evaluate."""
+    def step(self, training: bool) -> AbstractContextManager[None]:
+        """Around one step: forward, loss, and in training backward and update."""
+
+    def batches(self, batches: Iterable[T]) -> Iterable[T]:
+        """Pass batches on, and measure how long they were waited for."""
+
+    def decoded(self, started: float) -> None:
+        """A thread has decoded a picture, beginning at this Unix time."""
+
+    def end_epoch(self, values: dict[str, float]) -> str | None:
+        """Take the epoch's numbers; gives a sentence when a rule of `stop_on` says that training should stop."""
+
+    def seconds(self) -> dict[str, float]:
+        """Where the time went: total seconds of each phase of the timeline."""
 
     def close(self) -> None:
         """Write what is left."""
@@ -37,113 +71,47 @@ class Hook(Protocol):
 class NoHook:
     """Does nothing, and imports nothing."""
 
-    def start(self, module: nn.Module, loss: nn.Module) -> None:
+    def start(self, module: nn.Module, loss: nn.Module, course: Course) -> None:
         """See Hook."""
 
-    def set_mode(self, training: bool) -> None:
+    def step(self, training: bool) -> AbstractContextManager[None]:
         """See Hook."""
+        return nullcontext()
+
+    def batches(self, batches: Iterable[T]) -> Iterable[T]:
+        """See Hook."""
+        return batches
+
+    def decoded(self, started: float) -> None:
+        """See Hook."""
+
+    def end_epoch(self, values: dict[str, float]) -> str | None:
+        """See Hook."""
+        return None
+
+    def seconds(self) -> dict[str, float]:
+        """See Hook."""
+        return {}
 
     def close(self) -> None:
         """See Hook."""
 
 
-class DebuggerHook:
-    """smdebug's hook, as configured by the platform.
+def create(layout: Layout, wishes: Wishes, use_smdebug: bool = True, on_sagemaker: bool = False) -> Hook:
+    """Make the hook; it begins with `start`.
 
     Args:
-        config: content of `debughookconfig.json`, in SageMaker's form.
-        default_path: where tensors go when the configuration does not say.
+        layout: where the platform puts `debughookconfig.json` and `profilerconfig.json`.
+        wishes: what the job wants; `debughookconfig.json` overrules `debug=light` and `debug=full`.
+        use_smdebug: False switches everything off (`USE_SMDEBUG=false`).
+        on_sagemaker: whether the platform's agent samples the machine.
     """
-
-    def __init__(self, config: dict[str, Any], default_path: Path) -> None:
-        import smdebug.pytorch as smd  # heavy, and only wanted with a configuration
-
-        config = {**config, "LocalPath": config.get("LocalPath") or str(default_path)}
-        _remove_leftovers(Path(config["LocalPath"]))
-        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
-            json.dump(config, file)
-            file.flush()
-            self._hook: Any = smd.Hook.create_from_json_file(file.name)
-        self._hook.has_default_configuration = self._swallow
-        make_callback = self._hook.backward_hook
-        self._hook.backward_hook = lambda name: self._guarded(make_callback(name))
-        self._modes = smd.modes
-        self._watched: list[nn.Module] = []
-
-    def start(self, module: nn.Module, loss: nn.Module) -> None:
-        """See Hook."""
-        self._watched = [module, loss]
-        self._guard(lambda hook: (hook.register_module(module), hook.register_loss(loss)))
-
-    def set_mode(self, training: bool) -> None:
-        """See Hook."""
-        mode = self._modes.TRAIN if training else self._modes.EVAL
-        self._guard(lambda hook: hook.set_mode(mode))
-
-    def close(self) -> None:
-        """See Hook."""
-        self._guard(lambda hook: hook.close())
-        self._detach()
-
-    def _swallow(self) -> bool:
-        """Answer smdebug, which asks this where it has caught an error in a forward pass and raises it unless True."""
-        self._switch_off(sys.exc_info()[1])
-        return True
-
-    def _switch_off(self, error: BaseException | None) -> None:
-        if self._hook is not None:
-            self._hook.logger.disabled = True  # it would log a traceback
-            atexit.unregister(self._hook._cleanup)  # it would fail once more
-            self._hook = None
-            _report_off(error)
-
-    def _guarded(self, callback: Callable[[Any], object]) -> Callable[[Any], None]:
-        """A callback of the backward pass, which smdebug leaves unguarded."""
-        return lambda gradient: self._guard(lambda _hook: callback(gradient))
-
-    def _guard(self, action: Callable[[Any], object]) -> None:
-        if self._hook is None:
-            return
-        try:
-            action(self._hook)
-        except Exception as error:
-            self._switch_off(error)
-
-    def _detach(self) -> None:
-        """Take smdebug's callbacks off the module: a closed hook would fail in the next forward pass."""
-        for module in (part for watched in self._watched for part in watched.modules()):
-            module._forward_hooks.clear()
-            module._forward_pre_hooks.clear()
-        for parameter in (p for watched in self._watched for p in watched.parameters()):
-            if parameter._backward_hooks:
-                parameter._backward_hooks.clear()
-
-
-def create(layout: Layout, wanted: bool) -> Hook:
-    """Make the hook.
-
-    Args:
-        layout: where the platform puts `debughookconfig.json`.
-        wanted: False switches the hook off (`USE_SMDEBUG=false`).
-    """
-    config = layout.read_config(CONFIG)
-    if not wanted or not config:
+    if not use_smdebug or wishes.debug == "off":
         return NoHook()
-    try:
-        hook = DebuggerHook(config, layout.output / "tensors")
-    except Exception as error:
-        _report_off(error)
-        return NoHook()
-    logger.info("SageMaker Debugger: hook on, configured by %s.", CONFIG)
-    return hook
+    from image_classifier.insight.watching import WatchingHook
 
-
-def _remove_leftovers(folder: Path) -> None:
-    """Marks of an earlier run in the same directory make smdebug write nothing, without a word."""
-    for name in ("claim.smd", "training_job_end.ts"):
-        (folder / name).unlink(missing_ok=True)
-
-
-def _report_off(error: BaseException | None) -> None:
-    reason = (str(error).splitlines() or [""])[0]
-    logger.warning("SageMaker Debugger: hook off (%s: %s).", type(error).__name__, reason)
+    config: dict[str, Any] = layout.read_config(CONFIG)
+    if config:
+        logger.info("SageMaker Debugger: hook on, configured by %s.", CONFIG)
+    places = Places.find(layout, config, layout.read_config(PROFILER_CONFIG), on_sagemaker)
+    return WatchingHook(places, config, wishes)

@@ -7,27 +7,67 @@ They are written by smdebug under these names, so every reader of smdebug's file
     statistics/update/<parameter>      summary of |change| / (|weight| + 1e-9) in this step
     statistics/activity/<module>       share of positive values for each channel of an activation's output, [channels]
     statistics/activation/<module>     summary of an activation's input
+    statistics/input/<class>           summary of what the network of this class is given
+    statistics/loss/<class>            [n, 2]: (step of this mode, loss) of every step since the last one saved
+
+Parameters and modules have torch's names (`layer1.0.conv1.weight`). A module that is used again in the same forward
+pass, as the ReLU of a ResNet's block is, is followed by `_1` the second time.
 """
 
+import math
+
+import numpy as np
 import torch
 
 FIELDS = ("count", "nan", "inf", "zero", "mean", "mean_abs", "variance", "l2", "min", "max", "p5", "p95")
 EPSILON = 1e-9
-_LARGEST = 1 << 20  # values that a percentile is taken of: beyond, every n-th
+_LARGEST = 1 << 20  # values that a summary looks at one by one: beyond, every n-th
 
 
-def summarize(tensor: torch.Tensor) -> torch.Tensor:
-    """Summarize a tensor of any shape: float32 [len(FIELDS)]; moments and extremes are of its finite values."""
-    values = tensor.detach().float().flatten()
-    finite = values[torch.isfinite(values)]
-    nan, zero = torch.isnan(values).sum(), (values == 0).sum()
-    counts = [float(len(values)), float(nan), float(len(values) - len(finite) - int(nan)), float(zero)]
-    if not len(finite):
-        return torch.tensor(counts + [float("nan")] * (len(FIELDS) - len(counts)))
-    moments = [finite.mean(), finite.abs().mean(), finite.var(correction=0), finite.norm(), finite.min(), finite.max()]
-    sample = finite[:: -(-len(finite) // _LARGEST)]
-    ends = torch.quantile(sample, torch.tensor([0.05, 0.95], device=sample.device))
-    return torch.tensor(counts + [float(value) for value in (*moments, *ends)])
+def summarize(tensor: torch.Tensor, largest: int = _LARGEST) -> torch.Tensor:
+    """Summarize a tensor of any shape: float32 [len(FIELDS)]; moments and extremes are of its finite values.
+
+    Args:
+        tensor: any shape, on any device.
+        largest: of a tensor with more values, every n-th stands for its neighbours in zero, mean_abs, variance, p5
+            and p95; count, nan, inf, mean, l2, min and max are always of all values.
+    """
+    everything = flat(tensor)
+    values = everything
+    l2 = _norm(values)
+    if not math.isfinite(l2):  # so is a value, or the sum of their squares
+        values = values[torch.isfinite(values)]
+        l2 = _norm(values.double())
+    nan = int(torch.isnan(everything).sum()) if len(values) < len(everything) else 0
+    counts = [len(everything), nan, len(everything) - len(values) - nan]
+    if not len(values):
+        return torch.tensor([float(count) for count in counts] + [0.0] + [math.nan] * (len(FIELDS) - 4))
+    low, high = torch.aminmax(values)
+    sample = thinned(values, largest).cpu().numpy()
+    zero = np.count_nonzero(sample == 0) * len(values) / len(sample)
+    moments = [values.mean(), np.abs(sample).mean(), sample.var(), l2, low, high]
+    ends = np.quantile(sample, (0.05, 0.95))
+    return torch.tensor([float(field) for field in (*counts, zero, *moments, *ends)])
+
+
+def flat(tensor: torch.Tensor) -> torch.Tensor:
+    """All values as float32 [n], in the order they have in memory where that saves a copy."""
+    values = tensor.detach().float()
+    if values.dim() == 4 and values.is_contiguous(memory_format=torch.channels_last):
+        values = values.permute(0, 2, 3, 1)
+    return values.reshape(-1)
+
+
+def thinned(values: torch.Tensor, largest: int) -> torch.Tensor:
+    """Every n-th of [count] values, so that about `largest` remain; n is odd and no multiple of 3, as kernels are."""
+    step = -(-len(values) // largest)
+    while step > 1 and (step % 2 == 0 or step % 3 == 0):
+        step += 1
+    return values[::step]
+
+
+def _norm(values: torch.Tensor) -> float:
+    return float(torch.linalg.vector_norm(values))
 
 
 def update_ratio(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:

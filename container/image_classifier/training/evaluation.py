@@ -1,6 +1,7 @@
 """How good the network is: mean loss, accuracy, confusion."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,8 @@ from torch import nn
 from image_classifier.training.progress import progress
 from image_classifier.training.sources import Batch, Source
 from image_classifier.training.stopping import Stop
+
+Context = AbstractContextManager[None]
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,16 @@ class Evaluator:
     batch_size: int
     stop: Stop
 
-    def predict(self, module: nn.Module, source: Source, label: str) -> Iterator[Batch]:
+    def predict(
+        self, module: nn.Module, source: Source, label: str, around: Callable[[], Context] = nullcontext
+    ) -> Iterator[Batch]:
         """Give (output, targets) batch by batch, on the CPU.
+
+        Args:
+            module: what to run.
+            source: what to run it on.
+            label: for the progress.
+            around: makes a context that each batch is in, until the next one is asked for.
 
         Raises:
             Stopped: the job was asked to stop.
@@ -50,14 +61,21 @@ class Evaluator:
         try:
             for inputs, targets in progress(source.batches(self.batch_size), total, label):
                 self.stop.check()
-                with torch.inference_mode():
-                    output = module(inputs.to(self.device)).float().cpu()
-                yield output, targets
+                with around():
+                    with torch.inference_mode():
+                        output = module(inputs.to(self.device)).float().cpu()
+                    yield output, targets
         finally:
             module.train(was_training)
 
     def evaluate(
-        self, module: nn.Module, source: Source, num_classes: int, label: str, heard: nn.Module | None = None
+        self,
+        module: nn.Module,
+        source: Source,
+        num_classes: int,
+        label: str,
+        heard: nn.Module | None = None,
+        around: Callable[[], Context] = nullcontext,
     ) -> Evaluation:
         """Measure a module that gives logits.
 
@@ -67,13 +85,14 @@ class Evaluator:
             num_classes: number of logits.
             label: for the progress.
             heard: the loss that the Debugger's hook listens to; called, and not measured.
+            around: makes a context that each batch is in.
 
         Raises:
             Stopped: the job was asked to stop.
         """
         loss = 0.0
         confusion = torch.zeros(num_classes, num_classes, dtype=torch.int64)
-        for logits, targets in self.predict(module, source, label):
+        for logits, targets in self.predict(module, source, label, around):
             if heard is not None:
                 heard(logits, targets)
             loss += float(nn.functional.cross_entropy(logits, targets, reduction="sum"))

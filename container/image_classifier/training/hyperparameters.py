@@ -68,6 +68,22 @@ class Hyperparameters(BaseModel):
     num_workers: int = Field(0, ge=0, le=128, description="Threads that decode pictures; 0 takes one for each core.")
     seed: int = Field(0, ge=0, le=2**31 - 1, description="Same seed, data and machine: same weights.")
 
+    debug: Literal["off", "light", "full"] = Field(
+        "light",
+        description="What the Debugger saves: `light`: losses and small summaries in at most 30 steps; `full`: the "
+        "tensors themselves; `off`: nothing, and no profile. A `debughookconfig.json` overrules `light` and `full`.",
+    )
+    debug_interval: int = Field(
+        0, ge=0, le=1_000_000, description="Steps between two savings of `debug=full`; 0 spreads ten over the job."
+    )
+    profile_steps: int = Field(
+        0, ge=0, le=100, description="Training steps that torch.profiler writes a trace of; 0 writes none."
+    )
+    stop_on: str = Field(
+        "", description="Rules that end the job when they find an issue, with commas: `ExplodingTensor,DeadRelu`."
+    )
+    tensorboard: bool = Field(False, description="Write event files for TensorBoard.")
+
     @field_validator("architecture")
     @classmethod
     def _known_architecture(cls, value: str) -> str:
@@ -84,6 +100,16 @@ class Hyperparameters(BaseModel):
                 "set freeze_backbone=false, or pretrained=true"
             )
         return self
+
+    @model_validator(mode="after")
+    def _rules_need_tensors(self) -> "Hyperparameters":
+        if self.stop_on and self.debug == "off":
+            raise ValueError("stop_on needs what the Debugger saves; set debug=light, or leave stop_on out")
+        return self
+
+
+# What only tells about a job, and changes nothing of what it learns.
+OBSERVING = frozenset({"num_workers", "debug", "debug_interval", "profile_steps", "stop_on", "tensorboard"})
 
 
 def parse(raw: Mapping[str, Any]) -> Hyperparameters:

@@ -15,11 +15,12 @@ from image_classifier.contract import Layout, Settings
 from image_classifier.errors import UserError
 from image_classifier.images import Preprocessing
 from image_classifier.insight import hook
-from image_classifier.training import dataset, features, metrics, pretrained
+from image_classifier.training import chronicle, dataset, features, metrics, pretrained
 from image_classifier.training.checkpoint import Checkpoints, fingerprint
+from image_classifier.training.chronicle import Chronicle
 from image_classifier.training.dataset import Dataset, Split
 from image_classifier.training.evaluation import Evaluation, Evaluator
-from image_classifier.training.hyperparameters import Hyperparameters
+from image_classifier.training.hyperparameters import OBSERVING, Hyperparameters
 from image_classifier.training.loop import Progress, Trainer
 from image_classifier.training.sources import PictureSource, Source
 from image_classifier.training.stopping import Stop, Stopped
@@ -38,6 +39,11 @@ class Job:
     chosen: Hyperparameters
     stop: Stop
 
+    def __post_init__(self) -> None:
+        self.chronicle = Chronicle()
+        on_sagemaker = bool(self.settings.training_job_name)
+        self.hook = hook.create(self.layout, self._wishes(), self.settings.use_smdebug, on_sagemaker)
+
     def run(self) -> None:
         """Train, save the artifact, and check that it can be loaded.
 
@@ -45,18 +51,48 @@ class Job:
             UserError: the data, the weights or the settings cannot be used.
             Stopped: asked to stop before there was anything to keep.
         """
-        data = dataset.find(self.layout.channels(), self.chosen.validation_fraction, self.chosen.seed)
+        try:
+            self._run()
+        finally:
+            self.hook.close()
+            self._write_facts()
+
+    def _run(self) -> None:
+        with self.chronicle.phase("reading"):
+            data = dataset.find(self.layout.channels(), self.chosen.validation_fraction, self.chosen.seed)
         logger.info(data.describe())
+        self.chronicle.note(**chronicle.of_data(data))
         machine.keep_freed_memory()
         threads = machine.cores()
         torch.set_num_threads(threads)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         logger.info("Device: %s, %d cores.", device, threads)
+        self.chronicle.note(device=_describe(device), cores=threads)
         self.evaluator = Evaluator(device, _EVALUATION_BATCH[device.type], self.stop)
         network = self._make_network(len(data.classes)).to(device)
         done = self._fit(network, data)
-        result = self._test(network, data)
-        self._save(network, data, done, result)
+        with self.chronicle.phase("test"):
+            result = self._test(network, data)
+        with self.chronicle.phase("saving"):
+            self._save(network, data, done, result)
+
+    def _wishes(self) -> hook.Wishes:
+        chosen = self.chosen
+        return hook.Wishes(
+            debug=chosen.debug,
+            debug_interval=chosen.debug_interval,
+            profile_steps=chosen.profile_steps,
+            stop_on=tuple(name.strip() for name in chosen.stop_on.split(",") if name.strip()),
+            tensorboard=chosen.tensorboard,
+        )
+
+    def _write_facts(self) -> None:
+        """Write `run.json`; a job does not fail for want of it."""
+        self.chronicle.note(hyperparameters=self.chosen.model_dump(), versions=artifact.versions())
+        try:
+            self.chronicle.write(self.layout.output_data, self.hook.seconds())
+        except Exception as error:
+            logger.warning("run.json is not written (%s: %s).", type(error).__name__, error)
 
     def _make_network(self, num_classes: int) -> nn.Module:
         chosen = self.chosen
@@ -79,6 +115,7 @@ class Job:
             threads=self.chosen.num_workers or machine.cores(),
             seed=self.chosen.seed,
             augmentation=self.chosen.augmentation if augmented else "none",
+            decoded=self.hook.decoded,
         )
 
     def _fit(self, network: nn.Module, data: Dataset) -> Progress:
@@ -90,7 +127,8 @@ class Job:
             logger.info("The backbone is frozen and the pictures do not change: its features are computed once.")
             module = networks.linear_head(network, self.chosen.architecture) or network
             set_mode = module.train
-            train, validation = self._features(network, data)
+            with self.chronicle.phase("features"):
+                train, validation = self._features(network, data)
         trainer = Trainer(
             module=module,
             train=train,
@@ -99,10 +137,19 @@ class Job:
             chosen=self.chosen,
             evaluator=self.evaluator,
             checkpoints=Checkpoints(self.layout.checkpoints, self._fingerprint(data)),
-            hook=hook.create(self.layout, self.settings.use_smdebug),
+            hook=self.hook,
             stop=self.stop,
             set_mode=set_mode,
+            phase=self.chronicle.phase,
         )
+        self.chronicle.note(
+            **chronicle.of_module(module),
+            architecture=self.chosen.architecture,
+            batch_size=self.chosen.batch_size,
+            steps_per_epoch=trainer.steps,
+            epochs=self.chosen.epochs,
+        )
+        self._write_facts()  # rules of stop_on read them
         return trainer.fit()
 
     def _features(self, network: nn.Module, data: Dataset) -> tuple[Source, Source]:
@@ -117,7 +164,7 @@ class Job:
 
     def _fingerprint(self, data: Dataset) -> str:
         pictures = [(path.parent.name, path.name, path.stat().st_size) for path in data.train.paths]
-        return fingerprint(chosen=self.chosen.model_dump(exclude={"num_workers"}), pictures=pictures)
+        return fingerprint(chosen=self.chosen.model_dump(exclude=set(OBSERVING)), pictures=pictures)
 
     def _test(self, network: nn.Module, data: Dataset) -> Evaluation | None:
         """Measure the finished network on the test split, unless there is none or time is short."""
@@ -158,6 +205,10 @@ class Job:
         _check_artifact(self.layout.model, network)
         kind = f"epoch {done.best_epoch}, the best by validation" if done.best_epoch else "an unfinished first epoch"
         logger.info("Model saved to %s (%s).", self.layout.model, kind)
+
+
+def _describe(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
 def _train_mode(network: nn.Module, chosen: Hyperparameters) -> Callable[[], Any]:

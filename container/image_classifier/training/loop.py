@@ -9,6 +9,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -16,7 +17,7 @@ import torch
 from torch import nn
 
 from image_classifier.errors import UserError
-from image_classifier.insight.hook import Hook
+from image_classifier.insight.hook import Course, Hook
 from image_classifier.training.checkpoint import Checkpoints
 from image_classifier.training.evaluation import Evaluation, Evaluator
 from image_classifier.training.hyperparameters import Hyperparameters
@@ -66,6 +67,9 @@ class Trainer:
     hook: Hook
     stop: Stop
     set_mode: Callable[[], Any]  # puts the module into training mode
+    phase: Callable[[str], AbstractContextManager[None]] = lambda _name: (
+        nullcontext()
+    )  # around each epoch and validation
 
     def __post_init__(self) -> None:
         self.optimizer = make_optimizer(self.module.parameters(), self.chosen)
@@ -82,40 +86,68 @@ class Trainer:
             UserError: the loss is no longer a number.
         """
         self._resume()
-        self.hook.start(self.module, self.loss)
+        self.hook.start(self.module, self.loss, self._course())
         try:
             while self.progress.epoch < self.chosen.epochs and not self._patience_is_over():
-                self._run_epoch()
+                if reason := self._run_epoch():
+                    self._stop_on(reason)
+                    break
         except Stopped:
             self._save()
             if not self.progress.best_epoch and not self._steps_taken():
                 raise
             now = self.progress
             logger.info("Stopped in epoch %d after step %d; a restart resumes there.", now.epoch + 1, now.step)
-        finally:
-            self.hook.close()
         if self.best:
             self.module.load_state_dict(self.best)
         return self.progress
 
-    def _run_epoch(self) -> None:
+    def _course(self) -> Course:
+        validation = -(-len(self.validation) // self.evaluator.batch_size)
+        now = self.progress
+        return Course(self.steps, validation, self.chosen.epochs, now.epoch, now.step)
+
+    def _run_epoch(self) -> str | None:
+        """Train and validate; gives a sentence when a rule of `stop_on` says that this leads nowhere."""
         started, first = time.monotonic(), self.progress.seen
-        self._train_epoch()
-        self.hook.set_mode(training=False)
-        result = self.evaluator.evaluate(self.module, self.validation, self.num_classes, "Validating", self.loss)
+        with self.phase("epoch"):
+            self._train_epoch()
+        with self.phase("validation"):
+            result = self._validate()
         self._record(result, time.monotonic() - started, self.progress.seen - first)
         self.progress.next_epoch()
         self._save()
+        return self.hook.end_epoch(self.progress.history[-1])
+
+    def _validate(self) -> Evaluation:
+        return self.evaluator.evaluate(
+            self.module,
+            self.validation,
+            self.num_classes,
+            "Validating",
+            heard=self.loss,
+            around=lambda: self.hook.step(training=False),
+        )
+
+    def _stop_on(self, reason: str) -> None:
+        """End the job orderly when a rule fired: what was good before it is kept.
+
+        Raises:
+            UserError: the rule fired in the first epoch.
+        """
+        if self.progress.epoch == 1:
+            raise UserError(f"Stopped after the first epoch, as stop_on asks: {reason}")
+        logger.info("Stopped after epoch %d, as stop_on asks: %s", self.progress.epoch, reason)
 
     def _train_epoch(self) -> None:
         self.set_mode()
-        self.hook.set_mode(training=True)
         epoch = self.progress.epoch + 1
         batches = self.train.batches(self.chosen.batch_size, epoch, skip=self.progress.step)
         label = f"Epoch {epoch} of {self.chosen.epochs}"
-        for batch in progress(batches, self.steps - self.progress.step, label):
+        for batch in progress(self.hook.batches(batches), self.steps - self.progress.step, label):
             self.stop.check()
-            self._step(batch)
+            with self.hook.step(training=True):
+                self._step(batch)
 
     def _step(self, batch: Batch) -> None:
         number = self._steps_taken()

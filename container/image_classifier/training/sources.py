@@ -3,6 +3,7 @@
 Pictures are decoded by threads (Pillow lets go of Python's lock), so nothing depends on the size of /dev/shm.
 """
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -66,6 +67,7 @@ class PictureSource:
     threads: int
     seed: int = 0
     augmentation: Kind = "none"
+    decoded: Callable[[float], object] = lambda _started: None  # hears when a thread began a picture it has finished
 
     def __len__(self) -> int:
         return len(self.split)
@@ -79,7 +81,13 @@ class PictureSource:
 
     def _decoded(self, planned: list[list[int]], epoch: int | None) -> Iterator[list[torch.Tensor]]:
         with ThreadPoolExecutor(self.threads, thread_name_prefix="decode") as pool:
-            yield from _in_order(pool, lambda row: self.read(row, epoch), planned)
+            yield from _in_order(pool, lambda row: self._timed(row, epoch), planned)
+
+    def _timed(self, row: int, epoch: int | None) -> torch.Tensor:
+        started = time.time()
+        pixels = self.read(row, epoch)
+        self.decoded(started)
+        return pixels
 
     def read(self, row: int, epoch: int | None = None) -> torch.Tensor:
         """Decode one picture: uint8 [3, image_size, image_size]."""
