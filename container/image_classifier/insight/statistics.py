@@ -36,8 +36,8 @@ def summarize(tensor: torch.Tensor, largest: int = _LARGEST) -> torch.Tensor:
     values = everything
     l2 = _norm(values)
     if not math.isfinite(l2):  # so is a value, or the sum of their squares
-        values = values[torch.isfinite(values)]
-        l2 = _norm(values.double())
+        values = values[torch.isfinite(values)].double()
+        l2 = _norm(values)
     nan = int(torch.isnan(everything).sum()) if len(values) < len(everything) else 0
     counts = [len(everything), nan, len(everything) - len(values) - nan]
     if not len(values):

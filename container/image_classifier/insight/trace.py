@@ -31,7 +31,7 @@ class Trace:
         kinds = [torch.profiler.ProfilerActivity.CPU]
         if torch.cuda.is_available():
             kinds.append(torch.profiler.ProfilerActivity.CUDA)
-        self._profile = torch.profiler.profile(activities=kinds)
+        self._profile = torch.profiler.profile(activities=kinds, acc_events=True)
         self._profile.start()
 
     def end(self, training: bool) -> None:
