@@ -9,6 +9,7 @@ IMAGE ?= sagemaker-image-classifier
 PORT ?= 8080
 PYTEST_ARGS ?= --numprocesses auto --maxprocesses 4 --dist loadfile
 MODEL ?= out/demo/model
+DIR ?= out/demo/output
 VENV := .venv
 BIN := $(VENV)/bin
 SHELL_SCRIPTS := build_and_push.sh docker/install.sh .ci/run .ci/base_image.sh
@@ -17,7 +18,7 @@ SHELL_SCRIPTS := build_and_push.sh docker/install.sh .ci/run .ci/base_image.sh
 engine = $(eval engine := $(shell $(PYTHON) scripts/local.py engine))$(engine)
 export IMAGE
 
-.PHONY: help demo setup lock fmt lint typecheck test bench build push train serve clean ready prepare named-setup named-build
+.PHONY: help demo setup lock fmt lint typecheck test bench build push train serve report clean ready prepare named-setup named-build
 
 help: ## list the targets
 	@echo "usage: make TARGET [NAME=value ...]"
@@ -33,6 +34,9 @@ train: ready ## train on a folder of pictures (DATA=folder, WEIGHTS=file, HP="ep
 
 serve: ready ## serve a trained model on this machine (MODEL=out/demo/model, PORT=8080)
 	@$(PYTHON) scripts/local.py serve --model "$(MODEL)" --port $(PORT)
+
+report: ready ## make a job's report anew (DIR=out/demo/output)
+	@$(PYTHON) scripts/local.py report --dir "$(DIR)"
 
 test: prepare ## run all tests; with an engine in the image, without one in .venv
 	@echo "tests run $(if $(engine),in the image $(IMAGE) ($(engine) answers),in $(VENV): no container engine answers)"

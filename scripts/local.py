@@ -2,6 +2,7 @@
 
 local.py train --data FOLDER     train/valid/test/<class>/<picture>; ends with where the model lies
 local.py serve --model FOLDER    answers on the loopback address until Ctrl-C
+local.py report --dir FOLDER     makes the report of a finished job anew
 local.py engine                  prints the container client that would be used, or nothing
 """
 
@@ -75,6 +76,12 @@ def serve(options: argparse.Namespace) -> int:
     return run(way.serve(model, options.port))
 
 
+def report(options: argparse.Namespace) -> int:
+    """Make the report of a job's output anew, and say where it is."""
+    directory = existing(options.dir, "--dir (DIR)", "the output of a training job")
+    return run(choose_way().report(directory))
+
+
 def engine(_: argparse.Namespace) -> int:
     """Print the client of the container engine, or nothing."""
     print(find_engine() or "")
@@ -86,7 +93,7 @@ def options_of(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="local.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = parser.add_subparsers(required=True, metavar="train|serve|engine")
+    commands = parser.add_subparsers(required=True, metavar="train|serve|report|engine")
 
     def command(name: str, action: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=action.__doc__, description=action.__doc__)
@@ -103,6 +110,8 @@ def options_of(argv: Sequence[str]) -> argparse.Namespace:
     serving = command("serve", serve)
     serving.add_argument("--model", required=True, help="model directory, for example out/demo/model")
     serving.add_argument("--port", type=int, default=8080)
+    reporting = command("report", report)
+    reporting.add_argument("--dir", required=True, help="output of a job, for example out/demo/output")
     command("engine", engine)
     return parser.parse_args(argv)
 

@@ -19,6 +19,7 @@ from desk import Command, DeskError, ask
 ROOT = Path(__file__).resolve().parent.parent
 OUT = ROOT / "out"
 DEFAULT_IMAGE = "sagemaker-image-classifier"
+REPORT = ("python", "-m", "image_classifier.insight.report")
 # SageMaker's own patience between SIGTERM and SIGKILL, in seconds.
 TRAIN_GRACE, SERVE_GRACE = 120, 30
 # A desk has other work to do, and threads that spin while they wait for each other make a job on busy cores
@@ -42,6 +43,9 @@ class Way(Protocol):
 
     def serve(self, model: Path, port: int) -> Command:
         """The command that serves a model directory on a port of the loopback address."""
+
+    def report(self, directory: Path) -> Command:
+        """The command that makes the report of a job's output anew."""
 
 
 @dataclass(frozen=True)
@@ -69,12 +73,18 @@ class InImage:
         """`serve` with the model directory mounted read-only, as SageMaker does."""
         return self._run("serve", SERVE_GRACE, [f"{model}:/opt/ml/model:ro"], ["-p", f"127.0.0.1:{port}:8080"])
 
-    def _run(self, door: str, grace: int, mounts: Sequence[str], flags: Sequence[str]) -> Command:
+    def report(self, directory: Path) -> Command:
+        """The report's own program, with the directory in the place it has here."""
+        return self._run("report", SERVE_GRACE, [f"{directory}:{directory}"], [], (*REPORT, str(directory)))
+
+    def _run(
+        self, door: str, grace: int, mounts: Sequence[str], flags: Sequence[str], words: Sequence[str] = ()
+    ) -> Command:
         name = f"{door}-{os.getpid()}-{time.monotonic_ns()}"
         volumes = [word for mount in mounts for word in ("-v", mount)]
         variables = [word for item in SHARED_CORES.items() for word in ("--env", "=".join(item))]
         argv = (self.engine, "run", "--rm", "--name", name, *self._user(), *self._gpus(), *variables, *flags, *volumes)
-        return Command((*argv, self.image, door), grace, kill=(self.engine, "rm", "--force", name))
+        return Command((*argv, self.image, *(words or (door,))), grace, kill=(self.engine, "rm", "--force", name))
 
     def _user(self) -> Iterator[str]:
         """Flags that make the files written belong to the user; a rootless engine sees to that by itself."""
@@ -112,6 +122,11 @@ class InVenv:
         link(base / "model", model)
         environment = {**self._environment(base), "SAGEMAKER_BIND_TO_PORT": str(port), **LOOPBACK}
         return Command((str(self.venv / "bin" / "serve"),), SERVE_GRACE, environment)
+
+    def report(self, directory: Path) -> Command:
+        """The report's own program."""
+        argv = (str(self.venv / "bin" / REPORT[0]), *REPORT[1:], str(directory))
+        return Command(argv, SERVE_GRACE, self._environment(directory))
 
     def _environment(self, base: Path) -> dict[str, str]:
         """What the image says with ENV, and where /opt/ml is."""

@@ -13,7 +13,7 @@ from torch import nn
 from image_classifier.errors import UserError
 from image_classifier.insight.hook import Course, NoHook
 from image_classifier.training.checkpoint import Checkpoints
-from image_classifier.training.evaluation import Evaluation, Evaluator
+from image_classifier.training.evaluation import Evaluation, Evaluator, Ranking
 from image_classifier.training.hyperparameters import Hyperparameters
 from image_classifier.training.loop import Progress, Trainer
 from image_classifier.training.metrics import definitions
@@ -174,7 +174,8 @@ class Scripted(Evaluator):
     def evaluate(self, module: nn.Module, *_arguments: Any, **_options: Any) -> Evaluation:  # type: ignore[override]
         self.seen.append(module[0].weight.detach().clone())  # type: ignore[attr-defined,index]
         correct = round(100 * next(self.told))  # type: ignore[attr-defined]
-        return Evaluation(1.0, correct, torch.tensor([[100]]))
+        ranking = Ranking.of(torch.zeros(1, 2), torch.zeros(1, dtype=torch.int64))
+        return Evaluation(1.0, correct, torch.tensor([[100]]), ranking)
 
 
 def run_scripted(folder: Path, *accuracies: float, **options: Any) -> tuple[Trainer, Progress, Any]:

@@ -1,17 +1,41 @@
-"""How good the network is: mean loss, accuracy, confusion."""
+"""How good the network is: mean loss, accuracy, confusion, and what it said about each sample."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
+from image_classifier.insight.predictions import RANKS
 from image_classifier.training.progress import progress
 from image_classifier.training.sources import Batch, Source
 from image_classifier.training.stopping import Stop
 
 Context = AbstractContextManager[None]
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The first choices for n samples, in the source's order; k = min(RANKS, classes)."""
+
+    targets: torch.Tensor  # int64 [n]
+    choices: torch.Tensor  # int64 [n, k], the best first
+    shares: torch.Tensor  # float32 [n, k], softmax
+    losses: torch.Tensor  # float32 [n], cross-entropy in nats
+
+    @classmethod
+    def of(cls, logits: torch.Tensor, targets: torch.Tensor) -> "Ranking":
+        """Rank logits [n, classes]; of equals the first class comes first, as argmax has it."""
+        choices = logits.argsort(dim=1, descending=True, stable=True)[:, :RANKS]
+        losses = nn.functional.cross_entropy(logits, targets, reduction="none")
+        return cls(targets, choices, logits.softmax(1).gather(1, choices), losses)
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Ranking]") -> "Ranking":
+        """One ranking of several, in order."""
+        names = ("targets", "choices", "shares", "losses")
+        return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
 
 @dataclass(frozen=True)
@@ -21,6 +45,7 @@ class Evaluation:
     loss: float
     correct: int
     confusion: torch.Tensor  # int64 [true class, predicted class]
+    ranking: Ranking
 
     @property
     def count(self) -> int:
@@ -91,10 +116,12 @@ class Evaluator:
             Stopped: the job was asked to stop.
         """
         loss = 0.0
+        parts: list[Ranking] = []
         confusion = torch.zeros(num_classes, num_classes, dtype=torch.int64)
         for logits, targets in self.predict(module, source, label, around):
             if heard is not None:
                 heard(logits, targets)
             loss += float(nn.functional.cross_entropy(logits, targets, reduction="sum"))
             confusion.index_put_((targets, logits.argmax(1)), torch.ones_like(targets), accumulate=True)
-        return Evaluation(loss / int(confusion.sum()), int(confusion.trace()), confusion)
+            parts.append(Ranking.of(logits, targets))
+        return Evaluation(loss / int(confusion.sum()), int(confusion.trace()), confusion, Ranking.joined(parts))

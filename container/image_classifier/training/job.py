@@ -15,7 +15,7 @@ from image_classifier.contract import Layout, Settings
 from image_classifier.errors import UserError
 from image_classifier.images import Preprocessing
 from image_classifier.insight import hook
-from image_classifier.training import chronicle, dataset, features, metrics, pretrained
+from image_classifier.training import chronicle, dataset, features, metrics, predictions, pretrained
 from image_classifier.training.checkpoint import Checkpoints, fingerprint
 from image_classifier.training.chronicle import Chronicle
 from image_classifier.training.dataset import Dataset, Split
@@ -202,6 +202,9 @@ class Job:
         )
         artifact.save(self.layout.model, network, config)
         _write_tables(self.layout.output_data, config.labels, done, result)
+        if data.test and result:
+            folder, limit = self.layout.output_data, self.settings.max_pixels
+            predictions.write(folder, result.ranking, config.labels, data.test.paths, limit)
         _check_artifact(self.layout.model, network)
         kind = f"epoch {done.best_epoch}, the best by validation" if done.best_epoch else "an unfinished first epoch"
         logger.info("Model saved to %s (%s).", self.layout.model, kind)
