@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -90,7 +89,7 @@ def stock(frozen: bool, folder: Path, config: dict[str, Any]) -> Kind:
     return kind
 
 
-def ours(frozen: bool, folder: Path, config: dict[str, Any], steps: int) -> Kind:
+def ours(frozen: bool, folder: Path, config: dict[str, Any]) -> Kind:
     """The image's hook; light without a configuration."""
     from image_classifier.contract import Layout
     from image_classifier.insight import hook
@@ -100,7 +99,7 @@ def ours(frozen: bool, folder: Path, config: dict[str, Any], steps: int) -> Kind
         (folder / "input/config/debughookconfig.json").write_text(json.dumps(config), encoding="utf-8")
     made = hook.create(Layout(folder), hook.Wishes())
     kind = Kind(network(frozen), nn.CrossEntropyLoss(), lambda: made.step(training=True))
-    made.start(kind.module, kind.loss, hook.Course(steps=steps, evaluation_steps=1, epochs=1))
+    made.start(kind.module, kind.loss, hook.Course(steps=1000, evaluation_steps=10, epochs=5))
     return kind
 
 
@@ -111,8 +110,8 @@ def measure(frozen: bool, steps: int, folder: Path) -> dict[str, Kind]:
         "no hook again": plain(frozen),
         "stock, default": stock(frozen, folder / "a", {}),
         "stock, losses every step": stock(frozen, folder / "b", LOSSES),
-        "ours, light": ours(frozen, folder / "c", {}, steps),
-        "ours, losses every step": ours(frozen, folder / "d", LOSSES, steps),
+        "ours, light": ours(frozen, folder / "c", {}),
+        "ours, losses every step": ours(frozen, folder / "d", LOSSES),
     }
     generator = torch.Generator().manual_seed(1)
     inputs = torch.randn(BATCH, 3, SIDE, SIDE, generator=generator)
@@ -153,7 +152,9 @@ def main() -> None:
     parser.add_argument("--recipes", nargs="*", default=["frozen", "unfrozen"], help="frozen, unfrozen, or both")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    lines = ["# What the Debugger's hook costs a step", "", f"`python {' '.join(sys.argv)}`", ""]
+    command = f"`python tests/benchmarks/hook_overhead.py --steps {chosen.steps}`"
+    load = f"On {os.cpu_count()} cores with a load of {os.getloadavg()[0]:.1f} at the start."
+    lines = ["# What the Debugger's hook costs a step", "", f"Made by {command}. {load}", ""]
     for recipe in chosen.recipes:
         with tempfile.TemporaryDirectory() as folder:
             lines += table(recipe == "frozen", measure(recipe == "frozen", chosen.steps, Path(folder)))
