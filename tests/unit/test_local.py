@@ -20,3 +20,8 @@ def test_a_new_an_empty_and_an_earlier_jobs_directory_are_taken(tmp_path: Path) 
     assert local.given_base(str(tmp_path)) == tmp_path
     (tmp_path / "input" / "config").mkdir(parents=True)
     assert local.given_base(str(tmp_path)) == tmp_path
+
+
+def test_a_report_of_a_directory_that_is_not_there_is_refused() -> None:
+    with pytest.raises(DeskError, match=r"--dir \(DIR\) must be the output of a training job; 'missing' is not there"):
+        local.report(local.options_of(["report", "--dir", "missing"]))

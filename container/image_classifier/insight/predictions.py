@@ -70,7 +70,7 @@ def read(folder: Path, labels: Sequence[str] = ()) -> Predictions | None:
         with (folder / FILE).open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         return _parse(rows, tuple(labels)) if rows else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, csv.Error):
         return None
 
 

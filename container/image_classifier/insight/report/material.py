@@ -112,7 +112,7 @@ def _labels(data: Path) -> tuple[str, ...]:
     try:
         with (data / "confusion.csv").open(newline="", encoding="utf-8") as file:
             return tuple(next(csv.reader(file))[1:])
-    except (OSError, ValueError, StopIteration):
+    except (OSError, ValueError, StopIteration, csv.Error):
         return ()
 
 
