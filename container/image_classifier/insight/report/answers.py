@@ -182,7 +182,7 @@ def _told(issues: list[Verdict], quiet: list[Verdict], total: int, about: str) -
 def _speed(material: Material) -> list[str]:
     speeds = sorted(row.images_per_second for row in material.history if math.isfinite(row.images_per_second))
     middle = speeds[len(speeds) // 2] if speeds else 0.0
-    return [f"It learnt from {middle:,.0f} samples a second (median of the epochs)."] if speeds else []
+    return [f"It learnt from {number(middle)} samples a second (median of the epochs)."] if speeds else []
 
 
 def _linked_once(texts: list[str], link: str, name: str) -> tuple[Sentence, ...]:

@@ -162,7 +162,7 @@ def shade(value: float, low: float, high: float) -> int | None:
 
 
 def axis_of(values: Iterable[float], name: str = "", zero: bool = False, label: Label = number) -> Axis:
-    """An axis with room for all finite values; logarithmic where they span more than three decades.
+    """An axis with room for all finite values; logarithmic where they span more than two decades.
 
     Args:
         values: what is to be shown.
@@ -173,7 +173,7 @@ def axis_of(values: Iterable[float], name: str = "", zero: bool = False, label: 
     finite = [value for value in values if math.isfinite(value)] or [0.0, 1.0]
     low, high = min(finite), max(finite)
     positive = [value for value in finite if value > 0]
-    if not zero and positive and low >= 0 and high / min(positive) > 1000:
+    if not zero and positive and low >= 0 and high / min(positive) > 100:
         return Axis(min(positive), high, name, log=True, label=label)
     low = min(0.0, low) if zero else low
     room = 0.05 * (high - low) or 0.05 * abs(high) or 1.0

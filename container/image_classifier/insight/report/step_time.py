@@ -10,6 +10,12 @@ from image_classifier.insight.report.wording import count, duration, percent
 from image_classifier.insight.system import Event
 
 NONE = "Neither `run.json` nor the profiler's files say how long the parts of the job took."
+_NAMES = {  # what `run.json` calls them
+    "decode": "decoding pictures",
+    "features": "features of the frozen backbone",
+    "forward_backward": "forward and backward passes",
+    "waiting": "waiting for pictures",
+}
 _FORWARD = "Forward"
 _TRAIN, _EVAL = system.STEP, "Step:ModeKeys.EVAL"
 
@@ -39,7 +45,7 @@ class Parts:
 
 def of_job(material: Material) -> Parts | None:
     """Where the time of the job went, as the training process measured it."""
-    parts = _shares({name.replace("_", " "): seconds for name, seconds in material.facts.seconds.items()})
+    parts = _shares({_NAMES.get(name, name): seconds for name, seconds in material.facts.seconds.items()})
     if not parts:
         return None
     first = parts[0]
