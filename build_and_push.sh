@@ -1,25 +1,39 @@
 #!/usr/bin/env bash
-# Builds the image, pushes it to Amazon ECR and prints its URI by digest.
+# Builds the image, pushes it to Amazon ECR, verifies it there and prints its URI by digest.
+# Here: the help, and a Python to run the steps with. The steps: scripts/push.py.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 usage() {
     cat <<'TEXT'
-usage: build_and_push.sh [--build-only]
+usage: build_and_push.sh [--build-only] [--dry-run]
 
-  Builds the image and pushes it to Amazon ECR under an immutable tag and as `latest`.
-  The last line of its output is the image's URI by digest; it is also written to .image_uri.
+  Builds the image, pushes it to Amazon ECR under a tag that stays, reads it back, starts it, and lets `latest`
+  lead to it. The last line of its output is the image's URI by digest; it is also written to .image_uri.
+  A push that was interrupted goes on where it was when this is run again.
 
-  --build-only   build and stop
+  --build-only   build and stop; needs no AWS
+  --dry-run      say what would be done
 
 Settings, from the environment:
   IMAGE        name of the image and of the ECR repository   sagemaker-image-classifier
-  TAG          tag of this build                             what `git describe` says
-  REGION       AWS region            AWS_REGION, or the AWS CLI's configured one
-  ACCOUNT      AWS account           the one your AWS credentials belong to
-  PLATFORM     platform to build for                         linux/amd64
-  BASE_IMAGE   the image to build on                         debian:bookworm-slim
-  ENGINE       the docker client to use                      the first on PATH that answers and can build
+  TAG          tag that stays            what `git describe` says, and a hash of the files in the image
+  REGION       AWS region                AWS_REGION, or the AWS configuration's
+  ACCOUNT      AWS account of the ECR    the one your AWS credentials belong to
+  PLATFORM     platform to build for     linux/amd64
+  BASE_IMAGE   the image to build on, such as a mirror's     debian:bookworm-slim
+  ACCELERATOR  packages to build with    cuda; docker/Dockerfile lists them
+  ENGINE       client of the builder     the first docker that answers, then podman, then buildah
+  KMS_KEY      key that encrypts a repository made here      ECR's own
+  CA_BUNDLE    file of CAs to trust, for the build, AWS and the registry
+  HTTPS_PROXY, HTTP_PROXY, NO_PROXY      reach the build and everything else
+  PYTHON       Python 3.11 or newer      python3.11, or python3
+
+A repository that is missing is made: all tags stay but `latest`, scan on push, encrypted, and a lifecycle policy
+that removes only images without a tag. A repository of yours is left as it is.
+IAM actions: ecr:GetAuthorizationToken, ecr:BatchCheckLayerAvailability, ecr:InitiateLayerUpload,
+ecr:UploadLayerPart, ecr:CompleteLayerUpload, ecr:PutImage, ecr:BatchGetImage, ecr:GetDownloadUrlForLayer;
+to make a repository also ecr:DescribeRepositories, ecr:CreateRepository, ecr:PutLifecyclePolicy.
 TEXT
 }
 
@@ -28,96 +42,9 @@ fail() {
     exit 1
 }
 
-image="${IMAGE:-sagemaker-image-classifier}"
-platform="${PLATFORM:-linux/amd64}"
-
-version() { git describe --tags --always --dirty 2>/dev/null || date -u +%Y%m%d-%H%M%S; }
-revision() { git rev-parse --verify --quiet HEAD || echo unknown; }
-
-find_engine() {
-    engine="$("${PYTHON:-python3}" scripts/local.py engine)"
-    [[ -n $engine ]] || fail "no container engine answers; start Docker, or name its client with ENGINE=path"
-}
-
-# SageMaker takes Docker's own manifest and no other. buildx would add attestations, which turn it into
-# an OCI index; older builders neither do so nor know these flags.
-plain_manifest_flags() {
-    if "$engine" build --help 2>/dev/null | grep -q -- --provenance; then
-        echo --provenance=false --sbom=false
-    fi
-}
-
-build() {
-    local flags=()
-    read -ra flags <<<"$(plain_manifest_flags)"
-    [[ -z ${BASE_IMAGE:-} ]] || flags+=(--build-arg "BASE_IMAGE=$BASE_IMAGE")
-    DOCKER_BUILDKIT=1 "$engine" build --platform "$platform" \
-        --build-arg "VERSION=$tag" --build-arg "REVISION=$(revision)" \
-        "${flags[@]}" -f docker/Dockerfile -t "$image:latest" . ||
-        fail "the image was not built; the reason is in the builder's lines above"
-}
-
-aws_or_fail() {
-    local remedy="$1"
-    shift
-    aws "$@" || fail "\`aws $1 $2\` failed: $remedy"
-}
-
-find_account_and_region() {
-    command -v aws >/dev/null || fail "the AWS CLI is not on PATH; install it (pip install awscli)"
-    region="${REGION:-${AWS_REGION:-${AWS_DEFAULT_REGION:-$(aws configure get region || true)}}}"
-    [[ -n $region ]] || fail "no AWS region is set; set REGION, or run: aws configure set region us-east-1"
-    account="${ACCOUNT:-$(aws_or_fail 'check your AWS credentials (aws configure), or set ACCOUNT' \
-        sts get-caller-identity --region "$region" --query Account --output text)}"
-    local domain=amazonaws.com
-    [[ $region != cn-* ]] || domain=amazonaws.com.cn
-    registry="$account.dkr.ecr.$region.$domain"
-}
-
-log_in() {
-    aws_or_fail "the credentials need ecr:GetAuthorizationToken" ecr get-login-password --region "$region" |
-        "$engine" login --username AWS --password-stdin "$registry" >/dev/null ||
-        fail "logging in to $registry failed; the line above says why"
-}
-
-ensure_repository() {
-    aws ecr describe-repositories --region "$region" --repository-names "$image" >/dev/null 2>&1 && return
-    echo "creating the ECR repository $image"
-    aws_or_fail "the credentials need ecr:CreateRepository, or ask for a repository named $image" \
-        ecr create-repository --region "$region" --repository-name "$image" >/dev/null
-}
-
-push() {
-    local name
-    for name in "$registry/$image:$tag" "$registry/$image:latest"; do
-        "$engine" tag "$image:latest" "$name"
-        "$engine" push "$name" || fail "pushing $name failed; the line above says why"
-    done
-}
-
-print_uri() {
-    local uri
-    uri="$("$engine" image inspect --format '{{range .RepoDigests}}{{println .}}{{end}}' "$registry/$image:$tag" |
-        grep -m 1 "^$registry/$image@")" || fail "$registry/$image:$tag was pushed, but its digest is unknown"
-    echo "$uri" >.image_uri
-    echo "$uri"
-}
-
-case "${1:-}" in
-    -h | --help) usage && exit ;;
-    "" | --build-only) ;;
-    *) fail "unknown option $1; see build_and_push.sh --help" ;;
-esac
-
-tag="${TAG:-$(version)}"
-find_engine
-[[ ${1:-} == --build-only ]] || find_account_and_region
-build
-if [[ ${1:-} == --build-only ]]; then
-    echo "built $image:latest ($tag)"
-    exit
-fi
-log_in
-ensure_repository
-push
-print_uri
+[[ " $* " != *" -h "* && " $* " != *" --help "* ]] || { usage && exit; }
+python="${PYTHON:-$(command -v python3.11 || command -v python3 || true)}"
+[[ -n $python ]] || fail "there is no Python; install Python 3.11 or newer, or name it with PYTHON=path"
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+    fail "$python cannot be used; name Python 3.11 or newer with PYTHON=path"
+exec "$python" scripts/push.py "$@"

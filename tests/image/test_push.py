@@ -1,200 +1,210 @@
 """build_and_push.sh unchanged, against a registry with ECR's name on this machine and moto's ECR API."""
 
-import contextlib
 import json
 import os
-import shutil
-import socket
-import ssl
 import subprocess
-import time
-import urllib.request
-from base64 import b64encode
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import ways
+from cloud import ACCOUNT, DOCKER_MANIFEST, NEEDS, Cloud, cloud_in, environment, make_checkout, push, remove
 
-ENGINE = ways.find_engine()
-TOOLS = ("docker-registry", "htpasswd", "openssl", "git")
-MISSING = [tool for tool in TOOLS if not shutil.which(tool)]
-
-pytestmark = [
-    pytest.mark.skipif(ENGINE is None, reason="no container engine answers, so nothing can be pushed"),
-    pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)}, which .ci/run installs"),
-    pytest.mark.skipif(os.getuid() != 0, reason="needs root: the registry takes port 443 and a line in /etc/hosts"),
-]
-
-# moto's account and its fixed token.
-ACCOUNT, TOKEN = "123456789012", "123456789012-auth-token"
-REGISTRY = f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com"
+pytestmark = NEEDS
+ENGINE = str(ways.find_engine())
 IMAGE = f"push-test-{os.getpid()}"
-DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
-REGISTRY_CONFIG = """
-version: 0.1
-storage: {{filesystem: {{rootdirectory: {folder}/storage}}}}
-auth: {{htpasswd: {{realm: ecr, path: {folder}/htpasswd}}}}
-http: {{addr: "127.0.0.1:443", tls: {{certificate: {folder}/certificate, key: {folder}/key}}}}
-"""
-# As our Dockerfile begins, but small: what is pushed is not the point here.
-SMALL_IMAGE = 'ARG BASE_IMAGE=debian:bookworm-slim\nFROM ${BASE_IMAGE}\nCMD ["echo", "pushed"]\n'
-
-
-def wait_for_port(port: int) -> None:
-    end = time.monotonic() + 60
-    while True:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return
-        assert time.monotonic() < end, f"nothing listens on port {port}"
-        time.sleep(0.1)
-
-
-@contextlib.contextmanager
-def server(port: int, log: Path, *words: str) -> Iterator[None]:
-    with log.open("wb") as output, subprocess.Popen(words, stdout=output, stderr=output) as process:
-        try:
-            wait_for_port(port)
-            yield
-        finally:
-            process.terminate()
-
-
-@contextlib.contextmanager
-def known_as_ecr() -> Iterator[None]:
-    """The registry's name leads to this machine; the engine trusts any certificate of the loopback address."""
-    hosts = Path("/etc/hosts")
-    before = hosts.read_text()
-    hosts.write_text(f"{before.rstrip()}\n127.0.0.1 {REGISTRY}\n")
-    try:
-        yield
-    finally:
-        hosts.write_text(before)
 
 
 @pytest.fixture(scope="module")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """ECR: a registry behind TLS and a password, and the API; its address."""
-    folder = tmp_path_factory.mktemp("cloud")
-    (folder / "config.yml").write_text(REGISTRY_CONFIG.format(folder=folder))
-    hashed = subprocess.run(["htpasswd", "-Bbn", "AWS", TOKEN], capture_output=True, check=True)
-    (folder / "htpasswd").write_bytes(hashed.stdout)
-    certificate = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", f"/CN={REGISTRY}"]
-    files = ["-keyout", folder / "key", "-out", folder / "certificate"]
-    subprocess.run([*certificate, *files], capture_output=True, check=True)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    moto = str(ways.ROOT / ".venv/bin/moto_server")
-    with (
-        known_as_ecr(),
-        server(443, folder / "registry.log", "docker-registry", "serve", str(folder / "config.yml")),
-        server(port, folder / "moto.log", moto, "-H", "127.0.0.1", "-p", str(port)),
-    ):
-        yield f"http://127.0.0.1:{port}"
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    with cloud_in(tmp_path_factory.mktemp("cloud"), "us-east-1", "127.0.0.1") as started:
+        yield started
 
 
 @pytest.fixture
-def checkout(tmp_path: Path) -> Iterator[Path]:
-    """A git checkout of the script and what it calls, with a small image to build."""
-    place = tmp_path / "checkout"
-    shutil.copytree(ways.ROOT / "scripts", place / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ways.ROOT / "build_and_push.sh", place)
-    (place / "docker").mkdir()
-    (place / "docker/Dockerfile").write_text(SMALL_IMAGE)
-    identity = ["-c", "user.name=tester", "-c", "user.email=tester@localhost"]
-    for words in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "-m", "all"], ["tag", "v1.2.3"]):
-        subprocess.run(["git", *identity, *words], cwd=place, check=True)
-    yield place
-    subprocess.run([str(ENGINE), "image", "rm", "--force", f"{IMAGE}:latest"], capture_output=True, check=False)
+def checkout(tmp_path: Path) -> Path:
+    return make_checkout(tmp_path / "checkout")
 
 
-def push(checkout: Path, cloud: str, *words: str, **changes: str | None) -> subprocess.CompletedProcess[str]:
-    """Run the script with the environment of a user who has AWS credentials."""
-    environment: dict[str, str | None] = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("AWS_")},
-        "PATH": f"{ways.ROOT / '.venv/bin'}{os.pathsep}{os.environ['PATH']}",
-        "ENGINE": ENGINE,
-        "IMAGE": IMAGE,
-        "AWS_ENDPOINT_URL": cloud,
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "secret",
-        "AWS_CONFIG_FILE": str(checkout / "no-config"),
-        "AWS_REGION": "us-east-1",
-        "AWS_MAX_ATTEMPTS": "1",
-        "DOCKER_CONFIG": str(checkout.parent / "docker-config"),
-        **changes,
-    }
-    kept = {name: value for name, value in environment.items() if value is not None}
-    script = checkout / "build_and_push.sh"
-    return subprocess.run([script, *words], env=kept, cwd="/", capture_output=True, text=True, check=False)
+@pytest.fixture
+def image(tmp_path: Path) -> Iterator[str]:
+    yield f"{IMAGE}/{tmp_path.name.removeprefix('test_').replace('_', '-').strip('-')}"
+    remove(ENGINE, IMAGE)
 
 
-def manifest(tag: str) -> tuple[str, dict[str, Any]]:
-    """A tag's digest and manifest, as the registry gives them to somebody who takes any form."""
-    accept = f"{DOCKER_MANIFEST}, application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json"
-    login = b64encode(f"AWS:{TOKEN}".encode()).decode()
-    request = urllib.request.Request(
-        f"https://127.0.0.1/v2/{IMAGE}/manifests/{tag}",
-        headers={"Accept": accept, "Authorization": f"Basic {login}"},
-    )
-    trusting = ssl.create_default_context()
-    trusting.check_hostname = False
-    trusting.verify_mode = ssl.CERT_NONE
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trusting))
-    with opener.open(request, timeout=30) as response:
-        return response.headers["Docker-Content-Digest"], json.load(response)
+@dataclass(frozen=True)
+class Pushed:
+    """A first push of a new image, and the words that the engine was called with."""
+
+    checkout: Path
+    image: str
+    output: str
+    words: str
 
 
-def test_a_push_ends_with_a_uri_that_can_be_run(checkout: Path, cloud: str) -> None:
-    done = push(checkout, cloud)
+@pytest.fixture(scope="module")
+def pushed(tmp_path_factory: pytest.TempPathFactory, cloud: Cloud) -> Pushed:
+    folder = tmp_path_factory.mktemp("pushed")
+    checkout, log, watched = make_checkout(folder / "checkout"), folder / "words", folder / "docker"
+    watched.write_text(f'#!/bin/sh\necho "$@" >>{log}\nexec {ENGINE} "$@"\n')
+    watched.chmod(0o755)
+    image = f"{IMAGE}/new"
+    done = push(checkout, cloud, image, ENGINE=str(watched))
     assert done.returncode == 0, done.stderr
-    assert f"creating the ECR repository {IMAGE}" in done.stdout
-    uri = done.stdout.splitlines()[-1]
-    assert (checkout / ".image_uri").read_text() == f"{uri}\n"
+    return Pushed(checkout, image, done.stdout, log.read_text() + done.stdout + done.stderr)
 
-    digest, content = manifest("v1.2.3")
-    assert uri == f"{REGISTRY}/{IMAGE}@{digest}"
-    assert manifest("latest")[0] == digest
+
+def tag_of(output: str) -> str:
+    """The tag in the line that says what was built."""
+    (line,) = [line for line in output.splitlines() if line.startswith("built ")]
+    return line.split("(")[1].rstrip(")")
+
+
+def test_a_push_ends_with_a_uri_that_can_be_run(pushed: Pushed, cloud: Cloud) -> None:
+    uri = pushed.output.splitlines()[-1]
+    assert (pushed.checkout / ".image_uri").read_text() == f"{uri}\n"
+    assert "verified: Docker manifest, linux/amd64, labels, 3 layers" in pushed.output
+    digest, content = cloud.manifest(pushed.image, tag_of(pushed.output))
+    assert uri == f"{cloud.host}/{pushed.image}@{digest}"
+    assert cloud.manifest(pushed.image, "latest")[0] == digest
     # CreateModel refuses OCI's media types.
     assert content["mediaType"] == DOCKER_MANIFEST
 
-    names = [f"{REGISTRY}/{IMAGE}:{tag}" for tag in ("v1.2.3", "latest")]
-    subprocess.run([str(ENGINE), "image", "rm", *names, f"{IMAGE}:latest"], capture_output=True, check=True)
-    command = [str(ENGINE), "--config", str(checkout.parent / "docker-config"), "run", "--rm", uri]
+    remove(ENGINE, IMAGE)
+    command = [ENGINE, "--config", str(pushed.checkout.parent / "docker-config"), "run", "--rm", uri]
     assert subprocess.run(command, capture_output=True, text=True, check=False).stdout == "pushed\n"
-    subprocess.run([str(ENGINE), "image", "rm", "--force", uri], capture_output=True, check=True)
-
-    again = push(checkout, cloud, TAG="second")
-    assert again.returncode == 0, again.stderr
-    assert "creating" not in again.stdout
-    assert manifest("second")[0] == manifest("latest")[0]
-    names = [f"{REGISTRY}/{IMAGE}:{tag}" for tag in ("second", "latest")]
-    subprocess.run([str(ENGINE), "image", "rm", *names], capture_output=True, check=True)
+    subprocess.run([ENGINE, "image", "rm", "--force", uri], capture_output=True, check=True)
 
 
-def test_build_only_needs_no_aws(checkout: Path) -> None:
-    done = push(checkout, "http://127.0.0.1:9", "--build-only", AWS_ACCESS_KEY_ID=None)
+def test_a_repository_that_is_made_keeps_tags_scans_encrypts_and_removes_only_the_untagged(
+    pushed: Pushed, cloud: Cloud
+) -> None:
+    assert f"creating the ECR repository {pushed.image}" in pushed.output
+    ecr = cloud.client("ecr")
+    (made,) = ecr.describe_repositories(repositoryNames=[pushed.image])["repositories"]
+    assert made["imageTagMutability"] == "IMMUTABLE_WITH_EXCLUSION"
+    assert made["imageTagMutabilityExclusionFilters"] == [{"filterType": "WILDCARD", "filter": "latest"}]
+    assert made["imageScanningConfiguration"] == {"scanOnPush": True}
+    assert made["encryptionConfiguration"] == {"encryptionType": "AES256"}
+    rules = json.loads(ecr.get_lifecycle_policy(repositoryName=pushed.image)["lifecyclePolicyText"])["rules"]
+    # An endpoint that grows after a year needs its image again: whatever has a tag stays.
+    assert [rule["selection"]["tagStatus"] for rule in rules] == ["untagged"]
+
+
+def test_the_token_is_on_no_command_line(pushed: Pushed) -> None:
+    assert "login --username AWS --password-stdin" in pushed.words
+    assert "auth-token" not in pushed.words
+
+
+def test_a_repository_that_was_there_is_left_as_it_is(checkout: Path, cloud: Cloud, image: str) -> None:
+    ecr = cloud.client("ecr")
+    before = ecr.create_repository(repositoryName=image)["repository"]
+    done = push(checkout, cloud, image)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == f"built {IMAGE}:latest (v1.2.3)"
+    assert "creating" not in done.stdout
+    assert ecr.describe_repositories(repositoryNames=[image])["repositories"] == [before]
+    with pytest.raises(ecr.exceptions.LifecyclePolicyNotFoundException):
+        ecr.get_lifecycle_policy(repositoryName=image)
+
+
+def test_an_aws_cli_that_is_too_old_for_tags_that_stay_makes_a_repository_without_and_says_so(
+    checkout: Path, cloud: Cloud, image: str
+) -> None:
+    old = checkout.parent / "old"
+    old.mkdir()
+    refusal = "Unknown options: --image-tag-mutability-exclusion-filters, filterType=WILDCARD,filter=latest"
+    real = ways.ROOT / ".venv/bin/aws"
+    (old / "aws").write_text(
+        f'#!/bin/sh\ncase "$*" in *exclusion*) echo "{refusal}" >&2; exit 252;; esac\nexec {real} "$@"\n'
+    )
+    (old / "aws").chmod(0o755)
+    path = os.pathsep.join([str(old), environment(checkout, cloud, image)["PATH"]])
+    done = push(checkout, cloud, image, PATH=path)
+    assert done.returncode == 0, done.stderr
+    assert "this AWS CLI is too old" in done.stdout
+    (made,) = cloud.client("ecr").describe_repositories(repositoryNames=[image])["repositories"]
+    assert made["imageTagMutability"] == "MUTABLE"
+
+
+def test_the_same_content_is_not_sent_again_and_other_content_has_another_tag(
+    checkout: Path, cloud: Cloud, image: str
+) -> None:
+    first = push(checkout, cloud, image)
+    again = push(checkout, cloud, image)
+    assert (first.returncode, again.returncode) == (0, 0), again.stderr
+    assert "is there already, with this very image; nothing is sent" in again.stdout
+    assert again.stdout.splitlines()[-1] == first.stdout.splitlines()[-1]
+
+    (checkout / "container/program.py").write_text("print('another program')\n")
+    other = push(checkout, cloud, image)
+    assert other.returncode == 0, other.stderr
+    assert "nothing is sent" not in other.stdout
+    tags = [tag_of(done.stdout) for done in (first, other)]
+    assert tags[0].startswith("v1.2.3-")
+    assert tags[1].startswith("v1.2.3-dirty-")
+    assert cloud.manifest(image, "latest")[0] == cloud.manifest(image, tags[1])[0] != cloud.manifest(image, tags[0])[0]
+
+
+def test_build_only_needs_no_aws(checkout: Path, cloud: Cloud, image: str) -> None:
+    done = push(checkout, cloud, image, "--build-only", AWS_ENDPOINT_URL="http://127.0.0.1:9", AWS_ACCESS_KEY_ID=None)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith(f"built {image}:latest (v1.2.3-")
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(checkout: Path, cloud: Cloud, image: str) -> None:
+    done = push(checkout, cloud, image, "--dry-run", TAG="mine")
+    assert done.returncode == 0, done.stderr
+    assert f"would push {cloud.host}/{image}:mine" in done.stdout
+    known = cloud.client("ecr").describe_repositories()["repositories"]
+    assert image not in [repository["repositoryName"] for repository in known]
+    assert not (checkout / ".image_uri").exists()
+    inspect = [ENGINE, "image", "inspect", f"{image}:latest"]
+    assert subprocess.run(inspect, capture_output=True, check=False).returncode != 0
 
 
 @pytest.mark.parametrize(
-    ("changes", "sentence"),
+    ("region", "host"),
     [
-        ({"AWS_REGION": None}, "no AWS region is set; set REGION, or run: aws configure set region us-east-1"),
-        ({"AWS_ACCESS_KEY_ID": None, "AWS_EC2_METADATA_DISABLED": "true"}, "check your AWS credentials"),
-        ({"PATH": "/usr/bin:/bin"}, "the AWS CLI is not on PATH; install it (pip install awscli)"),
-        ({"ACCOUNT": "210987654321"}, "logging in to 210987654321.dkr.ecr.us-east-1.amazonaws.com failed"),
+        ("cn-north-1", "dkr.ecr.cn-north-1.amazonaws.com.cn"),
+        ("us-gov-west-1", "dkr.ecr.us-gov-west-1.amazonaws.com"),
+        ("eusc-de-east-1", "dkr.ecr.eusc-de-east-1.amazonaws.eu"),
     ],
 )
-def test_a_failure_is_one_sentence_with_the_remedy(
-    checkout: Path, cloud: str, changes: dict[str, str | None], sentence: str
+def test_other_partitions_and_other_accounts_have_their_own_registries(
+    checkout: Path, cloud: Cloud, image: str, region: str, host: str
 ) -> None:
-    done = push(checkout, cloud, **changes)
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("build_and_push: ")
-    assert sentence in done.stderr.splitlines()[-1]
-    assert not (checkout / ".image_uri").exists()
+    done = push(checkout, cloud, image, "--dry-run", REGION=region, ACCOUNT="210987654321")
+    assert f"would log in to 210987654321.{host}," in done.stdout
+    assert f"would log in to {ACCOUNT}.{host}," in push(checkout, cloud, image, "--dry-run", REGION=region).stdout
+
+
+def test_a_mirrors_base_image_a_proxy_and_a_ca_reach_the_build_and_stay_out_of_the_image(
+    checkout: Path, cloud: Cloud, image: str
+) -> None:
+    secret = "--mount=type=secret,id=ca_bundle"
+    look = f'RUN {secret} grep -c BEGIN /run/secrets/ca_bundle && echo "{image} by $HTTPS_PROXY"\n'
+    dockerfile = checkout / "docker/Dockerfile"
+    dockerfile.write_text(dockerfile.read_text().replace("COPY", f"{look}COPY"))
+    mirrored = f"mirror.invalid/{image}:base"
+    subprocess.run([ENGINE, "tag", "debian:bookworm-slim", mirrored], check=True)
+    proxy = "http://somebody:password@proxy.invalid:3128"
+    try:
+        done = push(
+            checkout,
+            cloud,
+            image,
+            "--build-only",
+            BASE_IMAGE=mirrored,
+            HTTPS_PROXY=proxy,
+            CA_BUNDLE=str(cloud.certificate),
+        )
+    finally:
+        subprocess.run([ENGINE, "image", "rm", mirrored], capture_output=True, check=True)
+    assert done.returncode == 0, done.stderr
+    assert f"{image} by {proxy}" in done.stderr
+    history = subprocess.run([ENGINE, "history", "--no-trunc", f"{image}:latest"], capture_output=True, text=True)
+    assert "somebody" not in history.stdout
+    list_secrets = [ENGINE, "run", "--rm", f"{image}:latest", "sh", "-c", "cat /run/secrets/* | wc -c"]
+    assert subprocess.run(list_secrets, capture_output=True, text=True).stdout.strip() == "0"

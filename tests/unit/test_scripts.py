@@ -416,7 +416,7 @@ class TestBuildAndPush:
         [
             (["--frobnicate"], "none", "build_and_push: unknown option --frobnicate; see build_and_push.sh --help"),
             (["--build-only"], "none", "build_and_push: no container engine answers; start Docker, or name its client"),
-            (["--build-only"], "/nowhere", "local.py: ENGINE=/nowhere does not answer or cannot build"),
+            (["--build-only"], "/nowhere", "build_and_push: ENGINE=/nowhere does not answer; start Docker, or name"),
         ],
     )
     def test_a_users_error_is_one_sentence(self, words: list[str], engine: str, sentence: str) -> None:
