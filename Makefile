@@ -63,11 +63,11 @@ lock: setup ## make both lock files anew from their .in files
 	@$(BIN)/uv pip compile $(LOCK_FLAGS) -o docker/requirements.txt docker/requirements.in >/dev/null
 	@$(BIN)/uv pip compile $(LOCK_FLAGS) -c docker/requirements.txt -o tests/requirements.txt tests/requirements.in >/dev/null
 
-build: ## build the image
+build: ## build the image (BASE_IMAGE, PLATFORM, ENGINE, CA_BUNDLE)
 	@./build_and_push.sh --build-only
 
-push: ## build the image and push it to ECR (REGION, ACCOUNT, IMAGE, TAG)
-	@./build_and_push.sh
+push: ## build, push to ECR, verify (REGION, ACCOUNT, IMAGE, TAG, CA_BUNDLE, ...; ARGS=--dry-run)
+	@./build_and_push.sh $(ARGS)
 
 clean: ## remove what make made here: out/, .venv, caches (not the image)
 	rm -rf $(VENV) out .image_uri .pytest_cache .ruff_cache .mypy_cache .hypothesis container/build

@@ -6,6 +6,8 @@ set -eu
 
 venv="$1"
 shift
+# The CAs that a build of the image is to trust, when it was given any (CA_BUNDLE of build_and_push.sh).
+[ ! -s /run/secrets/ca_bundle ] || export PIP_CERT=/run/secrets/ca_bundle
 
 # A few packages come as source. The tools that build them come first and from the lock too
 # (--no-build-isolation below), else each build would fetch whatever is newest that day.

@@ -61,10 +61,11 @@ class Product:
         given = {"BASE_IMAGE": self.settings.base_image, "ACCELERATOR": self.settings.accelerator}
         arguments = {name: value for name, value in given.items() if value}
         arguments |= {"VERSION": self.labels[VERSION], "REVISION": self.labels[REVISION]}
+        labels = {name: self.labels[name] for name in (VERSION, REVISION)}
         trust = self.settings.ca_bundle
         # apt and pip trust them during the build; a secret is in no layer.
         secrets = {"ca_bundle": trust, "ca_bundle_apt": Path("docker/ca-bundle.apt.conf")} if trust else {}
-        return Build(self.name, self.settings.platform, arguments, secrets)
+        return Build(self.name, self.settings.platform, arguments, labels, secrets)
 
 
 def send(product: Product, repository: Repository) -> Manifest:

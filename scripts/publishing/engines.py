@@ -6,6 +6,7 @@ its own words for that.
 
 import os
 import re
+import shlex
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,7 @@ from pathlib import Path
 import desk
 from desk import DeskError
 from publishing.content import DOCKERFILE
-from publishing.steps import Step, ask, show
+from publishing.steps import Step, StepFailed, ask, show
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
 BETTER_BUILDER = "install docker's buildx plugin, or podman or buildah and name it with ENGINE"
@@ -28,6 +29,7 @@ class Build:
     name: str
     platform: str
     arguments: Mapping[str, str]
+    labels: Mapping[str, str] = field(default_factory=dict)
     secrets: Mapping[str, Path] = field(default_factory=dict)
 
     def flags(self) -> Iterator[str]:
@@ -70,7 +72,18 @@ class Engine(ABC):
     def run(self, uri: str, platform: str, words: tuple[str, ...]) -> None:
         """Run words in an image of a registry, without a network."""
         argv = (self.client, "run", "--rm", "--network", "none", "--platform", platform, uri, *words)
-        show(f"starting {uri}", Step(argv))
+        self._start(uri, argv)
+
+    def _start(self, uri: str, argv: tuple[str, ...]) -> None:
+        """Run a command in the image; what a program prints says nothing of engines or registries."""
+        try:
+            show("starting it", Step(argv))
+        except StepFailed as failed:
+            line = failed.output.strip().splitlines()[-1:] or ["it printed nothing"]
+            again = shlex.join(argv)
+            raise DeskError(
+                f"{uri} does not start here ({line[0].strip()}); see what is wrong with: {again}"
+            ) from failed
 
     def _digest(self, *words: str) -> str:
         return f"sha256:{ask('looking at the image', Step((self.client, *words))).removeprefix('sha256:')}"
@@ -116,8 +129,9 @@ class Podman(Engine):
     """Podman: writes OCI's media types unless told otherwise."""
 
     def build(self, wanted: Build) -> Step:
-        """`podman build`; --layers keeps a cache."""
-        flags = ("--format", "docker", "--layers", *wanted.flags(), "-f", str(DOCKERFILE))
+        """`podman build`; --layers keeps a cache, in which older versions overlook that a label's ARG has changed."""
+        labels = [word for name, value in wanted.labels.items() for word in ("--label", f"{name}={value}")]
+        flags = ("--format", "docker", "--layers", *wanted.flags(), *labels, "-f", str(DOCKERFILE))
         return Step((self.client, "build", *flags, "."))
 
     def push(self, name: str, remote: str) -> tuple[Step, ...]:
@@ -137,7 +151,7 @@ class Buildah(Podman):
         """Run words in a container made of an image of a registry."""
         made = ask(f"pulling {uri}", Step((self.client, "from", "--platform", platform, uri)))
         try:
-            show(f"starting {uri}", Step((self.client, "run", made, "--", *words)))
+            self._start(uri, (self.client, "run", made, "--", *words))
         finally:
             desk.ask(self.client, "rm", made)
 

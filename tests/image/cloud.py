@@ -7,6 +7,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import tempfile
 import time
 import urllib.request
 from base64 import b64encode
@@ -121,11 +122,11 @@ class Cloud:
             UserName=user, PolicyName="some", PolicyDocument=json.dumps({"Version": "2012-10-17"} | policy)
         )
         key = iam.create_access_key(UserName=user)["AccessKey"]
-        self._post("0")
+        self._check_after("0")
         try:
             yield {"AWS_ACCESS_KEY_ID": key["AccessKeyId"], "AWS_SECRET_ACCESS_KEY": key["SecretAccessKey"]}
         finally:
-            self._post("inf")
+            self._check_after("inf")
 
     def ask(self, path: str, method: str = "GET", body: bytes | None = None, **headers: str) -> Any:
         """The registry's answer to somebody who takes any form of manifest: its headers and its content."""
@@ -153,8 +154,11 @@ class Cloud:
         content = json.dumps(manifest).encode()
         self.ask(f"{image}/manifests/{tag}", "PUT", content, Content_Type=manifest["mediaType"])
 
-    def _post(self, count: str) -> None:
-        with urllib.request.urlopen(f"{self.api}/moto-api/reset-auth", count.encode(), timeout=30):
+    def _check_after(self, count: str) -> None:
+        """Let moto check permissions after so many calls."""
+        plain = {"Content-Type": "text/plain"}
+        request = urllib.request.Request(f"{self.api}/moto-api/reset-auth", count.encode(), plain)
+        with urllib.request.urlopen(request, timeout=30):
             pass
 
     def _run(self, name: str, address: str, port: int, *words: str) -> None:
@@ -179,7 +183,7 @@ def cloud_in(folder: Path, region: str, address: str) -> Iterator[Cloud]:
 @contextlib.contextmanager
 def known_as(host: str, address: str) -> Iterator[None]:
     """A line in /etc/hosts."""
-    line, hosts, lock = f"{address} {host}\n", Path("/etc/hosts"), FileLock("/tmp/hosts-of-push-tests.lock")
+    line, hosts, lock = f"{address} {host}\n", Path("/etc/hosts"), FileLock(Path(tempfile.gettempdir()) / "hosts.lock")
     with lock:
         hosts.write_text(f"{hosts.read_text().rstrip()}\n{line}")
     try:
