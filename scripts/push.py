@@ -21,7 +21,8 @@ from ways import ROOT
 URI_FILE = Path(".image_uri")
 # Both doors are there, and all that they import can be loaded.
 PROGRAMS = "image_classifier.training.entrypoint, image_classifier.serving.entrypoint"
-START = ("sh", "-c", f'command -v train && command -v serve && python -c "import {PROGRAMS}"')
+DOORS = 'for door in train serve; do command -v $door >/dev/null || { echo "no $door on PATH"; exit 1; }; done'
+START = ("sh", "-c", f'{DOORS}; python -c "import {PROGRAMS}"')
 VERSION, REVISION = "org.opencontainers.image.version", "org.opencontainers.image.revision"
 CAPABILITIES = "com.amazonaws.sagemaker.capabilities"
 # Serverless endpoints take no larger image.

@@ -78,7 +78,7 @@ class Ecr:
         except StepFailed as failed:
             if "exclusion" not in failed.output.lower():
                 raise
-            print(f"this AWS CLI is too old to fix all tags but `{MOVING_TAG}`, so the repository's tags can be moved")
+            print(f"this AWS CLI cannot fix all tags but `{MOVING_TAG}`: the repository lets them move; update the CLI")
             self._call(*create, "MUTABLE")
         self._limit(repository)
 

@@ -102,7 +102,7 @@ class Docker(Engine):
         """`docker build`, told to write Docker's media types and no attestation, which would need an index."""
         plain = ("--provenance=false", "--sbom=false", "--output", "type=docker,oci-mediatypes=false")
         argv = (self.client, "build", *wanted.flags(), *(plain if self.buildx else ()), "-f", str(DOCKERFILE), ".")
-        return Step(argv, environment={"DOCKER_BUILDKIT": "1"})
+        return Step(argv, environment={"DOCKER_BUILDKIT": "1"}, building=True)
 
     def push(self, name: str, remote: str) -> tuple[Step, ...]:
         """Docker pushes only what bears the registry's name."""
@@ -121,7 +121,7 @@ class ClassicDocker(Docker):
         if wanted.secrets:
             raise DeskError(f"CA_BUNDLE needs a builder with secrets; {BETTER_BUILDER}")
         argv = (self.client, "build", *wanted.flags(), "-f", "-", ".")
-        return Step(argv, without_mounts(DOCKERFILE.read_text()), {"DOCKER_BUILDKIT": "0"})
+        return Step(argv, without_mounts(DOCKERFILE.read_text()), {"DOCKER_BUILDKIT": "0"}, building=True)
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class Podman(Engine):
         """`podman build`; --layers keeps a cache, in which older versions overlook that a label's ARG has changed."""
         labels = [word for name, value in wanted.labels.items() for word in ("--label", f"{name}={value}")]
         flags = ("--format", "docker", "--layers", *wanted.flags(), *labels, "-f", str(DOCKERFILE))
-        return Step((self.client, "build", *flags, "."))
+        return Step((self.client, "build", *flags, "."), building=True)
 
     def push(self, name: str, remote: str) -> tuple[Step, ...]:
         """`podman push`; v2s2 is Docker's manifest, version 2, schema 2."""

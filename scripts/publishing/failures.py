@@ -11,6 +11,7 @@ class Cause:
     pattern: str
     sentence: str
     passing: bool = False  # It may be gone at the next try.
+    building: bool = False  # It is looked for in a build too, where programs print words such as "denied" or "500".
 
 
 # The first that matches is taken, so what is special comes before what is general.
@@ -18,6 +19,7 @@ CAUSES = (
     Cause(
         "no space left on device|disk quota exceeded",
         "the disk is full; free some space (docker system df, podman system df tell what the engine keeps)",
+        building=True,
     ),
     Cause(
         r"not authorized to perform:? (\w+:\w+)",
@@ -30,6 +32,11 @@ CAUSES = (
     Cause(
         "tag .*(?:already exists|is immutable)",
         "the tag exists in the registry and cannot be moved; give this build its own with TAG=name",
+    ),
+    Cause(
+        "pull access denied|failed to resolve source metadata|manifest unknown|short-name .* did not resolve",
+        "the base image cannot be pulled; name one that can with BASE_IMAGE, or log in to its registry",
+        building=True,
     ),
     Cause(
         "RepositoryNotFound|name unknown|repository.* (?:does not|not) exist",
@@ -49,13 +56,16 @@ CAUSES = (
         "x509|certificate.*(?:verify failed|unknown authority)|SSL validation failed|CERTIFICATE_VERIFY_FAILED",
         "a certificate is not trusted; name a file of the CAs to trust with CA_BUNDLE, and tell the engine too"
         " (Docker: /etc/docker/certs.d)",
+        building=True,
     ),
     Cause(
         "no such host|name or service not known|could not connect to the endpoint|failed to resolve|name resolution",
         "an address does not answer; check REGION and ACCOUNT, the network, and the proxy (HTTPS_PROXY, NO_PROXY)",
+        building=True,
     ),
     Cause(
-        r"no basic auth credentials|unauthorized|authentication required|invalid username|\b40[13]\b|\bdenied\b",
+        r"no basic auth credentials|unauthorized|authentication required|invalid username|forbidden|\bdenied\b"
+        r"|status:? 40[13]",
         "access was denied; the AWS credentials must belong to REGION and ACCOUNT, or the repository's policy must"
         " let them in",
     ),
@@ -63,22 +73,25 @@ CAUSES = (
         "exec format error|does not match the specified platform",
         "this machine cannot run programs of that platform; install an emulator (Debian: qemu-user-static and"
         " binfmt-support), or build on a machine of that kind",
+        building=True,
     ),
     Cause(
         "Cannot connect to the Docker daemon|Is the docker daemon running",
         "the container engine does not answer any more; start it and run it again",
+        building=True,
     ),
     Cause(
-        r"connection re(?:fused|set)|broken pipe|\bEOF\b|time(?:d )?[- ]?out|\b50[0234]\b|too ?many ?requests|throttl",
+        r"connection re(?:fused|set)|broken pipe|\bEOF\b|time(?:d )?[- ]?out|too ?many ?requests|throttl"
+        r"|status:? 50[0234]",
         "the connection was interrupted; run it again: what has arrived is not sent again",
         passing=True,
     ),
 )
 
 
-def cause_of(output: str) -> Cause | None:
+def cause_of(output: str, building: bool = False) -> Cause | None:
     """The first known cause in what a tool printed, with its sentence filled in; None when none is known."""
-    for cause in CAUSES:
+    for cause in (each for each in CAUSES if each.building or not building):
         found = re.search(cause.pattern, output, re.IGNORECASE)
         if found:
             return replace(cause, sentence=cause.sentence.format(*found.groups()))

@@ -103,7 +103,7 @@ class Repository:
         except urllib.error.HTTPError as error:
             if error.code == 404:
                 return None
-            raise self._failed(path, f"{error.code} {error.read().decode(errors='replace')}") from error
+            raise self._failed(path, f"status {error.code}: {error.read().decode(errors='replace')}") from error
         except (OSError, ValueError) as error:
             raise self._failed(path, str(error)) from error
 

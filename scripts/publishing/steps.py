@@ -24,13 +24,14 @@ class Step:
     argv: tuple[str, ...]
     stdin: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
+    building: bool = False  # It builds: most of what it prints comes from the programs that the build runs.
 
 
 class StepFailed(DeskError):
     """A step failed; `output` is the end of what it printed."""
 
-    def __init__(self, what: str, output: str) -> None:
-        self.cause: Cause | None = cause_of(output)
+    def __init__(self, what: str, step: Step, output: str) -> None:
+        self.cause: Cause | None = cause_of(output, step.building)
         self.output = output
         lines = output.strip().splitlines() or ["it printed nothing"]
         super().__init__(f"{what} failed: {self.cause.sentence if self.cause else lines[-1].strip()}")
@@ -61,7 +62,7 @@ def _show(what: str, step: Step) -> None:
             process.terminate()
             raise
     if process.returncode:
-        raise StepFailed(what, "".join(tail))
+        raise StepFailed(what, step, "".join(tail))
 
 
 def ask(what: str, step: Step) -> str:
@@ -69,7 +70,7 @@ def ask(what: str, step: Step) -> str:
     with _start(what, step, subprocess.PIPE) as process:
         output, errors = process.communicate(step.stdin)
     if process.returncode:
-        raise StepFailed(what, errors or output)
+        raise StepFailed(what, step, errors or output)
     return output.strip()
 
 

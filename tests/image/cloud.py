@@ -217,6 +217,7 @@ def environment(checkout: Path, cloud: Cloud, image: str, **changes: str | None)
         "PYTHONDONTWRITEBYTECODE": "1",
         "ENGINE": ways.find_engine(),
         "IMAGE": image,
+        "ACCOUNT": ACCOUNT,
         "SSL_CERT_FILE": str(cloud.certificate),
         "AWS_ENDPOINT_URL": cloud.api,
         "AWS_ACCESS_KEY_ID": "key",

@@ -46,10 +46,16 @@ def nothing_handed_out(checkout: Path) -> Iterator[None]:
     [
         ({"AWS_REGION": None}, "no AWS region is set; set REGION, or run: aws configure set region us-east-1"),
         ({"REGION": "us-east"}, "REGION=us-east cannot be used; it must be of the form eu-west-1"),
-        ({"AWS_ACCESS_KEY_ID": None, "AWS_EC2_METADATA_DISABLED": "true"}, "check your AWS credentials"),
-        ({"AWS_PROFILE": "nobody"}, "check your AWS credentials"),
+        (
+            {"AWS_ACCESS_KEY_ID": None, "AWS_EC2_METADATA_DISABLED": "true", "ACCOUNT": None},
+            "check your AWS credentials",
+        ),
+        ({"AWS_PROFILE": "nobody", "ACCOUNT": None}, "check your AWS credentials"),
         ({"PATH": "/usr/bin:/bin"}, "the AWS CLI is not on PATH; install it (pip install awscli)"),
-        ({"AWS_ENDPOINT_URL": "http://nowhere.invalid"}, "an address does not answer; check REGION and ACCOUNT"),
+        (
+            {"AWS_ENDPOINT_URL": "http://nowhere.invalid", "ACCOUNT": None},
+            "an address does not answer; check REGION and ACCOUNT",
+        ),
         ({"ENGINE": "/nowhere"}, "ENGINE=/nowhere does not answer; start Docker, or name its client"),
         ({"ENGINE": "none"}, "no container engine answers; start Docker, or name its client"),
         ({"PYTHON": "/nowhere"}, "/nowhere cannot be used; name Python 3.11 or newer with PYTHON=path"),
@@ -140,7 +146,7 @@ def test_an_image_that_does_not_start_is_refused_and_latest_does_not_move(
 @pytest.fixture
 def large(checkout: Path) -> Path:
     """An image whose push takes a while."""
-    dockerfile = DOCKERFILE + f"RUN echo {time.time_ns()} && head -c 60M /dev/urandom >/large\n"
+    dockerfile = DOCKERFILE + f"RUN echo {time.time_ns()} && head -c 40M /dev/urandom >/large\n"
     (checkout / "docker/Dockerfile").write_text(dockerfile)
     return checkout
 

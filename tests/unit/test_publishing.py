@@ -220,6 +220,7 @@ SAID = {
     'Could not connect to the endpoint URL: "https://api.ecr.eu-west-9.amazonaws.com/"': "check REGION",
     "dial tcp: lookup 1.dkr.ecr.x.amazonaws.com: no such host": "check REGION and ACCOUNT",
     "no basic auth credentials": "access was denied",
+    "pull access denied for nowhere, repository does not exist or may require authorization": "name one that can with",
     "exec /bin/sh: exec format error": "cannot run programs of that platform",
     "read tcp 1.2.3.4:5: read: connection reset by peer": "interrupted; run it again",
     "received unexpected HTTP status: 503 Service Unavailable": "interrupted; run it again",
@@ -232,6 +233,11 @@ class TestFailures:
         cause = cause_of(f"Sending\n{output}\n")
         assert cause
         assert words in cause.sentence
+
+    @pytest.mark.parametrize("line", ["#10 403.2 Downloading torch", "#9 1.5 sh: Permission denied", "#9 500.1 EOF"])
+    def test_what_programs_print_in_a_build_is_not_taken_for_the_registrys(self, line: str) -> None:
+        with pytest.raises(StepFailed, match=r"^building failed: exit code 1$"):
+            steps.show("building", Step(("sh", "-c", f"echo '{line}'; echo exit code 1; exit 1"), building=True))
 
     def test_every_cause_is_one_line_with_a_remedy(self) -> None:
         for cause in CAUSES:
