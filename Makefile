@@ -18,7 +18,7 @@ SHELL_SCRIPTS := build_and_push.sh docker/install.sh .ci/run .ci/base_image.sh
 engine = $(eval engine := $(shell $(PYTHON) scripts/local.py engine))$(engine)
 export IMAGE
 
-.PHONY: help demo setup lock fmt lint typecheck test bench build push train serve report clean ready prepare named-setup named-build
+.PHONY: help demo setup lock fmt lint typecheck test bench build push infra train serve report doctor clean ready prepare named-setup named-build
 
 help: ## list the targets
 	@echo "usage: make TARGET [NAME=value ...]"
@@ -37,6 +37,11 @@ serve: ready ## serve a trained model on this machine (MODEL=out/demo/model, POR
 
 report: ready ## make a job's report anew (DIR=out/demo/output)
 	@$(PYTHON) scripts/local.py report --dir "$(DIR)"
+
+# MODEL as make's own default is looked at where it is there; one that is asked for, in any case.
+doctor: ## check this desk, the image and a model, and say what to mend (MODEL=out/demo/model, ARGS=--json)
+	@$(PYTHON) scripts/doctor.py --port $(PORT) $(ARGS) \
+		$(if $(or $(filter-out file,$(origin MODEL)),$(wildcard $(MODEL))),--model "$(MODEL)")
 
 test: prepare ## run all tests; with an engine in the image, without one in .venv
 	@echo "tests run $(if $(engine),in the image $(IMAGE) ($(engine) answers),in $(VENV): no container engine answers)"

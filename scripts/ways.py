@@ -22,6 +22,7 @@ DEFAULT_IMAGE = "sagemaker-image-classifier"
 REPORT = ("python", "-m", "image_classifier.insight.report")
 # SageMaker's own patience between SIGTERM and SIGKILL, in seconds.
 TRAIN_GRACE, SERVE_GRACE = 120, 30
+DOCTOR_GRACE = 5
 # A desk has other work to do, and threads that spin while they wait for each other make a job on busy cores
 # several times slower. SageMaker's hosts do nothing else, so the image leaves this alone.
 SHARED_CORES = {"OMP_WAIT_POLICY": "passive"}
@@ -46,6 +47,9 @@ class Way(Protocol):
 
     def report(self, directory: Path) -> Command:
         """The command that makes the report of a job's output anew."""
+
+    def doctor(self, model: Path | None) -> Command:
+        """The command that checks host and image, and a model directory where one is given; prints JSON."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,12 @@ class InImage:
     def report(self, directory: Path) -> Command:
         """The report's own program, with the directory in the place it has here."""
         return self._run("report", SERVE_GRACE, [f"{directory}:{directory}"], [], (*REPORT, str(directory)))
+
+    def doctor(self, model: Path | None) -> Command:
+        """`doctor` on a read-only host without a network."""
+        mounts = [f"{model}:/opt/ml/model:ro"] if model else []
+        flags = ["--read-only", "--tmpfs", "/tmp", "--network", "none"]
+        return self._run("doctor", DOCTOR_GRACE, mounts, flags, ("doctor", "--json"))
 
     def _run(
         self, door: str, grace: int, mounts: Sequence[str], flags: Sequence[str], words: Sequence[str] = ()
@@ -127,6 +137,13 @@ class InVenv:
         """The report's own program."""
         argv = (str(self.venv / "bin" / REPORT[0]), *REPORT[1:], str(directory))
         return Command(argv, SERVE_GRACE, self._environment(directory))
+
+    def doctor(self, model: Path | None) -> Command:
+        """`doctor` with the model directory linked into a base directory of its own."""
+        base = OUT / "doctor"
+        base.mkdir(parents=True, exist_ok=True)
+        link(base / "model", model or base / "none")
+        return Command((str(self.venv / "bin" / "doctor"), "--json"), DOCTOR_GRACE, self._environment(base))
 
     def _environment(self, base: Path) -> dict[str, str]:
         """What the image says with ENV, and where /opt/ml is."""
