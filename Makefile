@@ -12,7 +12,7 @@ MODEL ?= out/demo/model
 DIR ?= out/demo/output
 VENV := .venv
 BIN := $(VENV)/bin
-SHELL_SCRIPTS := build_and_push.sh docker/install.sh .ci/run .ci/base_image.sh
+SHELL_SCRIPTS := build_and_push.sh docker/install.sh scripts/infra/deploy.sh .ci/run .ci/base_image.sh
 
 # An engine that answers, or nothing; ENGINE=none says there is none. Asked once, and only when needed.
 engine = $(eval engine := $(shell $(PYTHON) scripts/local.py engine))$(engine)
@@ -73,6 +73,9 @@ build: ## build the image (BASE_IMAGE, PLATFORM, ENGINE, CA_BUNDLE)
 
 push: ## build, push to ECR, verify (REGION, ACCOUNT, IMAGE, TAG, CA_BUNDLE, ...; ARGS=--dry-run)
 	@./build_and_push.sh $(ARGS)
+
+infra: ## make repository, bucket and role in AWS (REGION, BUCKET, KMS_KEY, PULL_ACCOUNTS, GITHUB_REPOSITORY)
+	@scripts/infra/deploy.sh
 
 clean: ## remove what make made here: out/, .venv, caches (not the image)
 	rm -rf $(VENV) out .image_uri .pytest_cache .ruff_cache .mypy_cache .hypothesis container/build
