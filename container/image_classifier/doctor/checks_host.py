@@ -55,7 +55,7 @@ def shared_memory(folder: Path) -> Finding:
     return warning(
         f"{folder}: {_size(size)}; enough for this image's own `train`, too little for a script with DataLoader "
         "workers or for several GPUs",
-        "`docker run --shm-size=2g`; on SageMaker it cannot be set, so give such a script num_workers=0",
+        "`docker run --shm-size=2g`; on SageMaker it cannot be set: where it is too small, num_workers=0 needs none",
     )
 
 
