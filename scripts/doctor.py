@@ -37,7 +37,12 @@ def examine(model: Path | None, port: int) -> Parts:
 def ask_inside(command: Command) -> Parts:
     """What `doctor` says in the image, or in .venv."""
     environment = {**os.environ, **command.environment}
-    done = subprocess.run(command.argv, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    try:
+        done = subprocess.run(command.argv, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    except OSError as error:
+        return {
+            "image": [Finding("problem", f"`doctor` cannot be run ({error})", "bring .venv up to date: `make setup`")]
+        }
     try:
         parts = json.loads(done.stdout)["parts"]
         return {name: [Finding(**each) for each in found] for name, found in parts.items()}

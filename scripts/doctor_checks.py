@@ -114,7 +114,10 @@ def aws() -> Finding:
 
 def image(client: str, name: str) -> list[Finding]:
     """The image as SageMaker sees it before it starts it."""
-    described: dict[str, Any] = json.loads(ask(client, "image", "inspect", name))[0]
+    said = ask(client, "image", "inspect", name)
+    if not said:
+        return [Finding("problem", f"{client} does not describe the image {name}", "run `make doctor` again")]
+    described: dict[str, Any] = json.loads(said)[0]
     config = described["Config"]
     findings = [size_and_platform(name, described), start(config), labels(config), gpu_variables(config)]
     return [*findings, *media_type(described)]

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 import check_desk
+import desk
+import doctor
 import doctor_checks
 import ways
 from doctor_checks import Finding
@@ -98,6 +100,11 @@ class TestTheWhole:
         done = run(RUN_CODE="127")
         assert done.returncode == 1
         assert "`doctor` did not run (broken)" in done.stdout
+
+    def test_a_venv_without_the_command_is_a_problem_with_the_remedy(self, tmp_path: Path) -> None:
+        (finding,) = doctor.ask_inside(desk.Command((str(tmp_path / "doctor"), "--json"), 5))["image"]
+        assert (finding.status, finding.remedy) == ("problem", "bring .venv up to date: `make setup`")
+        assert "No such file or directory" in finding.what
 
     def test_an_engine_that_does_not_answer_is_a_problem_not_a_crash(self) -> None:
         done = run(ENGINE="/nowhere")
@@ -188,6 +195,10 @@ class TestImageFromOutside:
         described = {**IMAGE, **changes}
         (docker.parent / "image.json").write_text(json.dumps([described]))
         return doctor_checks.image(str(docker), "mine")
+
+    def test_an_engine_that_says_nothing_of_it_is_a_problem(self) -> None:
+        (finding,) = doctor_checks.image("false", "mine")
+        assert finding.what == "false does not describe the image mine"
 
     def test_our_own_image_has_nothing_wrong(self, docker: Path) -> None:
         assert {finding.status for finding in self.look(docker)} == {"ok"}
