@@ -68,10 +68,11 @@ def content(folder: Path, settings: Settings) -> Finding:
 def memory(folder: Path, settings: Settings) -> Finding:
     """Workers need room for the model, each for a copy of its own."""
     sizes = sizing.compute(settings, folder)
-    needed = sizes.workers * (sizing.WORKER_BASE + sizing.MODEL_COPIES * sizes.model) + sizes.heap
+    workers, *_ = sizes.explain()
+    needed = sizes.workers * (sizing.WORKER_BASE + sizing.MODEL_COPIES * sizes.model) + sizes.heap + sizes.direct
     if needed > sizes.memory:
-        return warning(sizes.explain(), f"give at least {needed // sizing.MIB} MiB of memory, or ask for fewer workers")
-    return ok(sizes.explain())
+        return warning(workers, f"give at least {needed // sizing.MIB} MiB of memory, or ask for fewer workers")
+    return ok(workers)
 
 
 def prediction(folder: Path, settings: Settings) -> Finding:
