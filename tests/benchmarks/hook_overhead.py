@@ -39,6 +39,7 @@ class Kind:
     module: nn.Module
     loss: nn.Module
     step: Callable[[], AbstractContextManager[Any]]
+    close: Callable[[], object] = lambda: None
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
 
@@ -86,6 +87,7 @@ def stock(frozen: bool, folder: Path, config: dict[str, Any]) -> Kind:
     hook.register_module(kind.module)
     hook.register_loss(kind.loss)
     hook.set_mode(smd.modes.TRAIN)
+    kind.close = hook.close
     return kind
 
 
@@ -98,7 +100,7 @@ def ours(frozen: bool, folder: Path, config: dict[str, Any]) -> Kind:
         (folder / "input/config").mkdir(parents=True)
         (folder / "input/config/debughookconfig.json").write_text(json.dumps(config), encoding="utf-8")
     made = hook.create(Layout(folder), hook.Wishes())
-    kind = Kind(network(frozen), nn.CrossEntropyLoss(), lambda: made.step(training=True))
+    kind = Kind(network(frozen), nn.CrossEntropyLoss(), lambda: made.step(training=True), made.close)
     made.start(kind.module, kind.loss, hook.Course(steps=1000, evaluation_steps=10, epochs=5))
     return kind
 
@@ -120,6 +122,8 @@ def measure(frozen: bool, steps: int, folder: Path) -> dict[str, Kind]:
     for turn in range(steps):
         for kind in order[turn % len(order) :] + order[: turn % len(order)]:
             kind.train(inputs, targets)
+    for kind in order:
+        kind.close()
     return kinds
 
 
