@@ -135,3 +135,15 @@ def python() -> Run:
         )
 
     return run
+
+
+@pytest.fixture
+def model(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The finished job's model, loaded in the handler of this process."""
+    from calls import context
+    from image_classifier.serving import handler
+
+    monkeypatch.setattr(handler, "_service", None)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    handler.handle(None, context(trained / "model"))
+    return trained / "model"

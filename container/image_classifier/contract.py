@@ -136,6 +136,13 @@ class Settings(BaseModel):
         ge=1,
         description="Largest picture, in pixels (width x height), that is decoded.",
     )
+    max_records: int = Field(
+        1000,
+        alias="CLASSIFIER_MAX_RECORDS",
+        ge=1,
+        le=100_000,
+        description="Pictures in one request body, at most; beyond it 413.",
+    )
     top_k: int = Field(
         5,
         alias="CLASSIFIER_TOP_K",

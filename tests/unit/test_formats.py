@@ -6,9 +6,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from image_classifier.contract import Settings
 from image_classifier.errors import RequestError
 from image_classifier.serving import formats
-from image_classifier.serving.formats import Options, Output, check_content_type, choose_output, choose_top_k
+from image_classifier.serving.formats import Body, Options, Output, check_content_type, choose, choose_output
 
 DEFAULT = "application/json"
 
@@ -19,14 +20,24 @@ def refused(call: object, *arguments: object) -> RequestError:
     return caught.value
 
 
-@pytest.mark.parametrize("header", [*formats.PICTURES, "IMAGE/JPEG", "image/png; charset=binary", " image/webp "])
-def test_pictures_are_accepted(header: str) -> None:
-    check_content_type(header)
-
-
 @pytest.mark.parametrize(
-    "header", [None, "", "text/plain", "application/json", "image/svg+xml", "image", ";", "video/mp4"]
+    ("header", "body"),
+    [
+        *((name, Body.PICTURE) for name in formats.PICTURES),
+        ("IMAGE/JPEG", Body.PICTURE),
+        ("image/png; charset=binary", Body.PICTURE),
+        (" image/webp ", Body.PICTURE),
+        ("application/json", Body.JSON),
+        ("Application/JSON; charset=utf-8", Body.JSON),
+        *((name, Body.LINES) for name in formats.LINES),
+        ("multipart/form-data; boundary=x", Body.MULTIPART),
+    ],
 )
+def test_every_media_type_says_what_the_body_holds(header: str, body: Body) -> None:
+    assert check_content_type(header) is body
+
+
+@pytest.mark.parametrize("header", [None, "", "text/plain", "text/csv", "image/svg+xml", "image", ";", "video/mp4"])
 def test_anything_else_is_415_with_what_is_accepted(header: str | None) -> None:
     error = refused(check_content_type, header)
     assert (error.status, error.code) == (415, "unsupported_media_type")
@@ -51,6 +62,14 @@ def test_anything_else_is_415_with_what_is_accepted(header: str | None) -> None:
         ("application/json;verbose;q=0.1, */*;q=0.9", Output.JSON),
         ("image/png;q=1.0, */*;q=0.1", Output.JSON),
         (",,application/json,", Output.JSON),
+        ("application/jsonlines", Output.LINES),
+        ("application/x-ndjson", Output.LINES),
+        ("text/csv", Output.CSV),
+        ("text/*", Output.CSV),
+        ("text/csv; header=absent", Output.CSV),
+        ("text/csv; header=present", Output.CSV_HEADER),
+        ("text/csv; charset=utf-8; header=present", Output.CSV_HEADER),
+        ("text/csv;q=0.9, application/jsonlines;q=0.95", Output.LINES),
     ],
 )
 def test_the_answer_is_chosen_by_accept(header: str | None, output: Output) -> None:
@@ -58,7 +77,17 @@ def test_the_answer_is_chosen_by_accept(header: str | None, output: Output) -> N
 
 
 @pytest.mark.parametrize(
-    "header", ["text/csv", "image/png", "application/json;q=0", "json", ",", "application/json;q=x"]
+    "header",
+    [
+        "text/html",
+        "image/*",
+        "text/csv;header=perhaps",
+        "image/png",
+        "application/json;q=0",
+        "json",
+        ",",
+        "application/json;q=x",
+    ],
 )
 def test_what_cannot_be_met_is_406_with_what_can(header: str) -> None:
     error = refused(choose_output, header, DEFAULT)
@@ -66,37 +95,104 @@ def test_what_cannot_be_met_is_406_with_what_can(header: str) -> None:
     assert "application/json;verbose" in error.message
 
 
-def test_the_default_decides_when_nothing_is_asked_for() -> None:
-    assert choose_output(None, "application/json;verbose") is Output.VERBOSE
+@pytest.mark.parametrize("header", [None, "", "*/*", "text/*, */*;q=0.1"])
+def test_the_default_decides_when_nothing_is_asked_for(header: str | None) -> None:
+    wanted = Output.CSV if header and "text" in header else Output.VERBOSE
+    assert choose_output(header, "application/json;verbose") is wanted
+
+
+@pytest.mark.parametrize(
+    ("content_type", "accept", "default", "output"),
+    [
+        ("application/jsonlines", "", "application/json", Output.LINES),
+        ("application/jsonlines", "*/*", "application/json", Output.LINES),
+        ("application/jsonlines", "application/json", "application/json", Output.JSON),
+        ("application/jsonlines", "", "text/csv", Output.CSV),
+        ("application/json", "", "application/json", Output.JSON),
+        ("image/png", "*/*", "text/csv", Output.CSV),
+    ],
+)
+def test_json_lines_are_answered_in_kind(content_type: str, accept: str, default: str, output: Output) -> None:
+    settings = Settings.from_environment({"SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT": default})
+    assert choose(content_type, accept, {}, "", settings).output is output
+
+
+def chosen(query: dict[str, str], attributes: str = "") -> Options:
+    return choose("image/png", "", query, attributes, Settings.from_environment({}))
 
 
 @pytest.mark.parametrize(
     ("query", "attributes", "wanted"),
     [
-        ({}, None, 5),
-        ({}, "", 5),
-        ({"top_k": "3"}, None, 3),
-        ({}, "top_k=2", 2),
-        ({}, "trace=1, top_k=2 ,x", 2),
-        ({"top_k": "3"}, "top_k=2", 3),
-        ({"other": "1"}, "other=2", 5),
-        ({"top_k": "100000"}, None, 100_000),
-        ({"top_k": "003"}, None, 3),
+        ({}, "", Options()),
+        ({"top_k": "3"}, "", Options(top_k=3)),
+        ({}, "top_k=2", Options(top_k=2)),
+        ({}, "trace=1, top_k = 2 ,x", Options(top_k=2)),
+        ({"top_k": "3"}, "top_k=2", Options(top_k=3)),
+        ({"other": "1"}, "other=2", Options()),
+        ({"top_k": "100000"}, "", Options(top_k=100_000)),
+        ({"top_k": "003"}, "", Options(top_k=3)),
+        ({"threshold": "0.25"}, "", Options(threshold=0.25)),
+        ({"threshold": "5e-324"}, "", Options(threshold=5e-324)),
+        ({"threshold": "1"}, "full=true", Options(threshold=1, full=True)),
+        ({"threshold": ".5", "full": "false"}, "threshold=0.1,full=true", Options(threshold=0.5)),
     ],
 )
-def test_top_k_comes_from_the_query_or_the_attributes(
-    query: dict[str, str], attributes: str | None, wanted: int
-) -> None:
-    assert choose_top_k(query, attributes, 5) == wanted
+def test_options_come_from_the_query_or_the_attributes(query: dict[str, str], attributes: str, wanted: Options) -> None:
+    assert chosen(query, attributes) == wanted
+
+
+BAD = {
+    "top_k": ["", "0", "-1", "1.5", "many", "100001", "1e3", "²", "٣", "0000000019999999999", "9" * 5000],
+    "threshold": ["", "-0.1", "1.01", "2", "nan", "inf", "e", "1.1.1", "half", "²", "0." + "3" * 5000],
+    "full": ["", "1", "True", "yes", "x" * 5000],
+}
+
+
+@pytest.mark.parametrize(("name", "text"), [(name, text) for name, texts in BAD.items() for text in texts])
+def test_an_option_that_cannot_be_used_is_400(name: str, text: str) -> None:
+    error = refused(chosen, {name: text})
+    assert (error.status, error.code) == (400, "bad_option")
+    assert error.message.startswith(f"{name}=")
+    assert len(error.message) < 110
 
 
 @pytest.mark.parametrize(
-    "text", ["0", "-1", "1.5", "many", "100001", "1e3", "²", "٣", "0000000019999999999", "9" * 5000]
+    ("header", "boundary"),
+    [
+        ("multipart/form-data; boundary=abc", "abc"),
+        ('multipart/form-data; boundary="a b:c"', "a b:c"),
+        ("multipart/form-data; charset=utf-8; Boundary=----WebKitFormBoundaryx1", "----WebKitFormBoundaryx1"),
+    ],
 )
-def test_top_k_that_is_no_number_is_400(text: str) -> None:
-    error = refused(choose_top_k, {"top_k": text}, None, 5)
-    assert (error.status, error.code) == (400, "bad_option")
-    assert len(error.message) < 100
+def test_a_multipart_body_brings_its_boundary(header: str, boundary: str) -> None:
+    assert choose(header, "", {}, "", Settings.from_environment({})).boundary == boundary
+
+
+@pytest.mark.parametrize("rest", ["", "; boundary=", '; boundary="a\r\nb"', "; boundary=ä", "; boundary=" + "x" * 71])
+def test_a_multipart_body_without_a_usable_boundary_is_400(rest: str) -> None:
+    error = refused(choose, f"multipart/form-data{rest}", "", {}, "", Settings.from_environment({}))
+    assert (error.status, error.code) == (400, "bad_body")
+
+
+OPTIONS = st.builds(
+    Options,
+    body=st.sampled_from(Body),
+    boundary=st.from_regex(formats._BOUNDARY, fullmatch=True) | st.just(""),
+    output=st.sampled_from(Output),
+    top_k=st.integers(1, formats.MAX_TOP_K),
+    threshold=st.floats(0, 1),
+    full=st.booleans(),
+)
+
+
+@given(options=OPTIONS)
+def test_options_reach_the_worker_as_they_were_chosen(options: Options) -> None:
+    assert Options.from_headers(options.headers().get, 5) == options
+
+
+def test_a_worker_that_is_told_nothing_has_the_defaults() -> None:
+    assert Options.from_headers({}.get, 7) == Options(top_k=7)
 
 
 HEADERS = st.text(max_size=80) | st.text("application/jsonverbose;q=.,*0159 ", max_size=80)
@@ -114,36 +210,23 @@ def test_any_accept_header_is_chosen_from_or_refused(header: str | None) -> None
         assert status == 406
 
 
+TEXTS = st.none() | HEADERS | st.text("top_k=threshold,full.0123456789", max_size=30)
+
+
 @settings(max_examples=300, deadline=None)
-@given(query=st.none() | HEADERS, attributes=st.none() | HEADERS | st.text("top_k=0123456789,", max_size=30))
-@example("0" * 8 + "1" + "9" * 5000, None)
-def test_any_top_k_is_a_positive_number_or_refused(query: str | None, attributes: str | None) -> None:
+@given(content_type=TEXTS, query=st.dictionaries(st.sampled_from(list(BAD)), HEADERS), attributes=TEXTS)
+@example("image/png", {"top_k": "0" * 8 + "1" + "9" * 5000}, None)
+@example('multipart/form-data; boundary="', {}, "")
+@example("multipart/form-data; boundary*=utf-8''%ff", {}, "")
+def test_any_request_is_understood_or_refused(
+    content_type: str | None, query: dict[str, str], attributes: str | None
+) -> None:
     try:
-        assert 1 <= choose_top_k({} if query is None else {"top_k": query}, attributes, 5) <= 100_000
+        options = choose(content_type or "", "", query, attributes or "", Settings.from_environment({}))
+        assert Options.from_headers(options.headers().get, 5) == options
     except RequestError as error:
         status = error.status
-        assert status == 400
-
-
-LABELS = ("amber", "blau", "日本")
-LOGITS, SHARES = [0.5, 2.5, -1.0], [0.1, 0.85, 0.05]
-
-
-@pytest.mark.parametrize("top_k", [1, 2, 3, 99])
-def test_an_answer_ranks_its_labels(top_k: int) -> None:
-    answer = json.loads(formats.encode(LOGITS, SHARES, LABELS, Options(Output.JSON, top_k)))
-    assert answer == {
-        "topk_indices": [1, 0, 2][:top_k],
-        "topk_labels": ["blau", "amber", "日本"][:top_k],
-        "topk_probs": [0.85, 0.1, 0.05][:top_k],
-    }
-
-
-def test_a_verbose_answer_holds_everything() -> None:
-    answer = json.loads(formats.encode(LOGITS, SHARES, LABELS, Options(Output.VERBOSE, 1)))
-    assert answer["predicted_label"] == "blau"
-    assert (answer["labels"], answer["probabilities"], answer["logits"]) == (list(LABELS), SHARES, LOGITS)
-    assert answer["topk_indices"] == [1]
+        assert status in (400, 415)
 
 
 def test_an_error_is_json_with_its_request() -> None:

@@ -4,12 +4,11 @@ import json
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from mms.context import Context, RequestProcessor
 
+from calls import ask, context
 from image_classifier import artifact
 from image_classifier.errors import UserError
 from image_classifier.images import Preprocessing
@@ -22,33 +21,11 @@ from image_classifier.training.stopping import Stop
 Picture = Callable[..., bytes]
 
 
-def context(model_dir: Path, *headers: dict[str, str]) -> Context:
-    """MMS's context for as many requests as there are headers."""
-    made = Context("model", str(model_dir), {}, max(1, len(headers)), None, "1.1.11")
-    made.request_processor = [RequestProcessor(given) for given in headers]
-    return made
-
-
-def ask(model_dir: Path, body: bytes, **headers: str) -> tuple[int, dict[str, Any], Context]:
-    """One request: status, answer, context."""
-    made = context(model_dir, {name.replace("_", "-"): value for name, value in headers.items()})
-    (answer,) = handler.handle([{"body": body}], made) or []
-    return made.get_response_status(0)[0] or 200, json.loads(answer), made
-
-
 @pytest.fixture(autouse=True)
 def _logging_as_before() -> Iterator[None]:
     """A worker whose model cannot be loaded ends its logging; here the process lives on."""
     yield
     logging.disable(logging.NOTSET)
-
-
-@pytest.fixture
-def model(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(handler, "_service", None)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    handler.handle(None, context(trained / "model"))
-    return trained / "model"
 
 
 def test_a_picture_is_answered_with_ranked_labels(model: Path, picture: Picture) -> None:

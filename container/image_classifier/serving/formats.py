@@ -1,11 +1,35 @@
-"""What requests and answers look like. Imports nothing heavy: the front door uses it too."""
+"""What a request may send and ask for: media types and options. Imports nothing heavy: the front door chooses here."""
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from email.message import Message
 from enum import StrEnum
 
+from image_classifier.contract import Settings
 from image_classifier.errors import RequestError
+from image_classifier.serving import wire
+
+
+class Body(StrEnum):
+    """What a body holds, by the media type that we call it by."""
+
+    PICTURE = "application/x-image"
+    JSON = "application/json"
+    LINES = "application/jsonlines"
+    MULTIPART = "multipart/form-data"
+
+
+class Output(StrEnum):
+    """Answer formats, as media types."""
+
+    JSON = "application/json"
+    VERBOSE = "application/json;verbose"
+    LINES = "application/jsonlines"
+    CSV = "text/csv"
+    CSV_HEADER = "text/csv;header=present"
+
 
 PICTURES = (
     "image/jpeg",
@@ -19,33 +43,114 @@ PICTURES = (
     "application/x-image",
     "application/octet-stream",
 )
-
-
-class Output(StrEnum):
-    """Answer formats, as media types."""
-
-    JSON = "application/json"
-    VERBOSE = "application/json;verbose"
+LINES = ("application/jsonlines", "application/jsonl", "application/x-jsonlines", "application/x-ndjson")
+ACCEPTED: Mapping[str, Body] = {
+    **dict.fromkeys(PICTURES, Body.PICTURE),
+    "application/json": Body.JSON,
+    **dict.fromkeys(LINES, Body.LINES),
+    "multipart/form-data": Body.MULTIPART,
+}
+# Other spellings of an answer format; a media range with * is met by the default.
+_SPELLINGS = {
+    **dict.fromkeys(LINES, Output.LINES),
+    "text/csv;header=absent": Output.CSV,
+    **{output.value: output for output in Output},
+}
+_BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")  # RFC 2046, 5.1.1
+_NUMBER = re.compile(r"[0-9.e+-]{1,30}")
+MAX_TOP_K = 100_000
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a request asks for."""
+    """What a request sends and asks for. The front door chooses; headers carry it to the worker.
 
-    output: Output
-    top_k: int
+    Args:
+        boundary: of a multipart body.
+        threshold: labels less probable than this are left out.
+        full: give the probabilities of all labels too.
+    """
+
+    body: Body = Body.PICTURE
+    boundary: str = ""
+    output: Output = Output.JSON
+    top_k: int = 5
+    threshold: float = 0.0
+    full: bool = False
+
+    def headers(self) -> dict[str, str]:
+        """As headers for the worker."""
+        boundary = f"; boundary={self.boundary}" if self.boundary else ""
+        return {
+            wire.CONTENT_TYPE: f"{self.body}{boundary}",
+            wire.OUTPUT: self.output,
+            wire.TOP_K: str(self.top_k),
+            wire.THRESHOLD: repr(self.threshold),
+            wire.FULL: str(self.full).lower(),
+        }
+
+    @classmethod
+    def from_headers(cls, header: Callable[[str], str | None], default_top_k: int) -> "Options":
+        """Read what `headers` wrote; what is absent has its default."""
+        body, _, boundary = (header(wire.CONTENT_TYPE) or Body.PICTURE).partition("; boundary=")
+        return cls(
+            Body(body),
+            boundary,
+            Output(header(wire.OUTPUT) or Output.JSON),
+            int(header(wire.TOP_K) or default_top_k),
+            float(header(wire.THRESHOLD) or 0),
+            header(wire.FULL) == "true",
+        )
 
 
-def check_content_type(header: str | None) -> None:
-    """Refuse a body that is not a picture.
+def choose(
+    content_type: str, accept: str, query: Mapping[str, str], custom_attributes: str, settings: Settings
+) -> Options:
+    """Work out what a request sends and asks for, from its headers and query.
+
+    Options are taken from the query, else from X-Amzn-SageMaker-Custom-Attributes (`top_k=3,threshold=0.5`).
+
+    Raises:
+        RequestError: 415 body, 406 answer or 400 option that cannot be; says what can.
+    """
+    body = check_content_type(content_type)
+    asked = {**_attributes(custom_attributes), **query}
+    return Options(
+        body=body,
+        boundary=_boundary(content_type) if body is Body.MULTIPART else "",
+        output=choose_output(accept, default_output(body, settings.default_accept)),
+        top_k=choose_top_k(asked.get("top_k"), settings.top_k),
+        threshold=choose_threshold(asked.get("threshold")),
+        full=choose_full(asked.get("full")),
+    )
+
+
+def check_content_type(header: str | None, accepted: Mapping[str, Body] = ACCEPTED) -> Body:
+    """What a body with this Content-Type holds.
 
     Raises:
         RequestError: 415, naming what is accepted.
     """
     media_type = (header or "").partition(";")[0].strip().lower()
-    if media_type not in PICTURES:
-        said = f"Content-Type {media_type} is" if media_type else "A request without Content-Type is"
-        raise RequestError(415, "unsupported_media_type", f"{said} not accepted; send one of {', '.join(PICTURES)}.")
+    if media_type in accepted:
+        return accepted[media_type]
+    said = f"Content-Type {media_type} is" if media_type else "A request without Content-Type is"
+    raise RequestError(415, "unsupported_media_type", f"{said} not accepted; send one of {', '.join(accepted)}.")
+
+
+def _boundary(content_type: str) -> str:
+    message = Message()
+    message["Content-Type"] = content_type
+    boundary = message.get_boundary("")
+    if not _BOUNDARY.fullmatch(boundary):
+        raise RequestError(400, "bad_body", "A multipart body needs its boundary in the Content-Type header.")
+    return boundary
+
+
+def default_output(body: Body, default_accept: str) -> str:
+    """The answer's format when the caller leaves it open: JSON lines are answered in kind."""
+    in_kind = body is Body.LINES and default_accept == Output.JSON
+    return Output.LINES if in_kind else default_accept
 
 
 def choose_output(header: str | None, default: str) -> Output:
@@ -55,7 +160,7 @@ def choose_output(header: str | None, default: str) -> Output:
         RequestError: 406, naming what can be had.
     """
     for media_range in _by_preference(header or default):
-        output = _match(media_range)
+        output = _match(media_range, default)
         if output:
             return output
     offered = ", ".join(Output)
@@ -80,47 +185,63 @@ def _weight(parameter: str) -> float:
         return 0.0
 
 
-def _match(media_range: str) -> Output | None:
-    if media_range in ("*/*", "application/*"):
-        return Output.JSON
+def _match(media_range: str, default: str) -> Output | None:
     plain = media_range.replace(";charset=utf-8", "")
-    return next((output for output in Output if output == plain), None)
+    if plain.endswith("/*"):
+        defaults = [default, Output.JSON, Output.CSV]
+        fitting = (_SPELLINGS.get(name) for name in defaults if plain in ("*/*", f"{name.partition('/')[0]}/*"))
+        return next(filter(None, fitting), None)
+    return _SPELLINGS.get(plain)
 
 
-def choose_top_k(query: Mapping[str, str], custom_attributes: str | None, default: int) -> int:
-    """Number of labels in the answer: `?top_k=3`, or `top_k=3` in X-Amzn-SageMaker-Custom-Attributes.
+def _attributes(custom_attributes: str) -> dict[str, str]:
+    """`a=1, b=2` as a dictionary; other people's attributes of any form pass."""
+    pairs = (pair.partition("=") for pair in custom_attributes.split(","))
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def choose_top_k(text: str | None, default: int) -> int:
+    """Number of labels in the answer.
 
     Raises:
         RequestError: 400, not a positive number.
     """
-    attributes = dict(pair.strip().partition("=")[::2] for pair in (custom_attributes or "").split(","))
-    text = query.get("top_k") or attributes.get("top_k")
     if text is None:
         return default
-    if not text.isascii() or not text.isdigit() or len(text) > 6 or not 1 <= int(text) <= 100_000:
-        raise RequestError(400, "bad_option", f"top_k={text[:20]!r} cannot be used; give a number from 1 on.")
+    if not text.isascii() or not text.isdigit() or len(text) > 6 or not 1 <= int(text) <= MAX_TOP_K:
+        raise RequestError(400, "bad_option", f"top_k={text[:20]!r} cannot be used; give a number from 1 to 100000.")
     return int(text)
 
 
-def encode(logits: list[float], probabilities: list[float], labels: tuple[str, ...], options: Options) -> bytes:
-    """Write the answer for one picture."""
-    ranking = sorted(range(len(labels)), key=lambda index: -probabilities[index])
-    top = ranking[: options.top_k]
-    answer: dict[str, object] = {
-        "topk_indices": top,
-        "topk_labels": [labels[index] for index in top],
-        "topk_probs": [probabilities[index] for index in top],
-    }
-    if options.output is Output.VERBOSE:
-        answer |= {
-            "predicted_label": labels[ranking[0]],
-            "labels": list(labels),
-            "probabilities": probabilities,
-            "logits": logits,
-        }
-    return json.dumps(answer, ensure_ascii=False).encode()
+def choose_threshold(text: str | None) -> float:
+    """The least probability a label must have to be named.
+
+    Raises:
+        RequestError: 400, not a probability.
+    """
+    if text is None:
+        return 0.0
+    try:
+        threshold = float(text if _NUMBER.fullmatch(text) else "nan")
+    except ValueError:
+        threshold = float("nan")
+    if not 0 <= threshold <= 1:  # nor for what is no number
+        raise RequestError(400, "bad_option", f"threshold={text[:20]!r} cannot be used; give a number from 0 to 1.")
+    return threshold
 
 
-def encode_error(code: str, message: str, request_id: str) -> bytes:
+def choose_full(text: str | None) -> bool:
+    """Whether the answer holds the probabilities of all labels.
+
+    Raises:
+        RequestError: 400, neither true nor false.
+    """
+    if text not in (None, "true", "false"):
+        raise RequestError(400, "bad_option", f"full={text[:20]!r} cannot be used; give true or false.")
+    return text == "true"
+
+
+def encode_error(code: str, message: str, request_id: str, **more: object) -> bytes:
     """Write an error; it never holds a traceback."""
-    return json.dumps({"code": code, "message": message, "request_id": request_id}, ensure_ascii=False).encode()
+    content = {"code": code, "message": message, "request_id": request_id, **more}
+    return json.dumps(content, ensure_ascii=False).encode()

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from image_classifier.contract import Settings
 from image_classifier.errors import RequestError
-from image_classifier.serving import formats, wire
+from image_classifier.serving import formats, openapi, wire
 from image_classifier.serving.gate import Gate
 from image_classifier.serving.http_server import REQUEST_ID_HEADER, error_response
 from image_classifier.serving.intake import Body, Intake
@@ -82,6 +82,7 @@ class Door:
         app.router.add_get("/ping", self.ping)
         app.router.add_get("/metrics", self.metrics)
         self.add_routes(app.router)
+        openapi.add_routes(app.router, self.settings)
         return app
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
@@ -195,10 +196,7 @@ class Door:
             accept = self.settings.default_accept if accept in ("", "*/*") else accept
             given = {wire.CONTENT_TYPE: content_type, wire.ACCEPT: accept, wire.CUSTOM_ATTRIBUTES: custom}
             return headers | {name: value for name, value in given.items() if value}
-        formats.check_content_type(content_type)
-        headers[wire.OUTPUT] = formats.choose_output(accept, self.settings.default_accept)
-        headers[wire.TOP_K] = str(formats.choose_top_k(request.query, custom, self.settings.top_k))
-        return headers
+        return headers | formats.choose(content_type, accept, request.query, custom, self.settings).headers()
 
 
 def _translate(response: aiohttp.ClientResponse, body: bytes) -> web.Response:

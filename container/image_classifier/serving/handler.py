@@ -11,23 +11,24 @@ from typing import Any
 
 import torch
 
-from image_classifier import images
 from image_classifier.contract import Settings
 from image_classifier.errors import RequestError, UserError, is_out_of_memory, sentence
 from image_classifier.images import ImageError
 from image_classifier.serving import user_code
-from image_classifier.serving.engines import Engine, TorchEngine
-from image_classifier.serving.formats import Options, Output, encode, encode_error
-from image_classifier.serving.wire import ANSWERED, LOAD_ERROR_ENV, OUTPUT, REQUEST_ID, TOP_K, load_error_file
+from image_classifier.serving.answers import NoneAnswered
+from image_classifier.serving.engines import TorchEngine
+from image_classifier.serving.formats import encode_error
+from image_classifier.serving.service import Request, Result, Service
+from image_classifier.serving.wire import ANSWERED, LOAD_ERROR_ENV, REQUEST_ID, STAGES, load_error_file
 
 logger = logging.getLogger(__name__)
 
 Record = dict[str, bytes]
-_service: "Service | user_code.UserService | None" = None
+_service: Service | user_code.UserService | None = None
 
 
 def handle(data: list[Record] | None, context: Any) -> list[bytes] | None:
-    """Load (data is None) or answer each record.
+    """Load (data is None) or answer each request of a call.
 
     Args:
         data: one dictionary a request, the body under `body`.
@@ -39,10 +40,11 @@ def handle(data: list[Record] | None, context: Any) -> list[bytes] | None:
         return None
     if _service is None:
         raise RuntimeError("The model is not loaded.")
-    return [_answer(_service, record, context, index) for index, record in enumerate(data)]
+    calls = [Request(record.get("body", b""), context, index) for index, record in enumerate(data)]
+    return [_reply(call, result) for call, result in zip(calls, _service.answer(calls), strict=True)]
 
 
-def _load(model: str, properties: dict[str, Any]) -> "Service | user_code.UserService":
+def _load(model: str, properties: dict[str, Any]) -> Service | user_code.UserService:
     try:
         settings = Settings.from_environment()
         model_dir = Path(properties["model_dir"])
@@ -69,50 +71,37 @@ def _leave_word(error: Exception, model: str) -> None:
         load_error_file(Path(folder), model).write_text(text, encoding="utf-8")
 
 
-def _answer(service: "Service | user_code.UserService", record: Record, context: Any, index: int) -> bytes:
-    request_id = context.get_request_header(index, REQUEST_ID) or ""
+def _reply(call: Request, result: Result) -> bytes:
+    """Put a result into MMS's context; gives the body."""
+    context, index = call.context, call.index
     context.set_response_header(index, ANSWERED, "yes")
-    try:
-        return service.answer(bytes(record.get("body", b"")), context, index)
-    except RequestError as error:
-        return _refuse(context, index, error, request_id)
-    except ImageError as error:
-        return _refuse(context, index, RequestError(400, "bad_image", str(error)), request_id)
-    except Exception as error:
-        if is_out_of_memory(error):
-            logger.error("Request %s: out of memory.", request_id)
-            no_room = RequestError(507, "out_of_memory", "The model ran out of memory.")
-            return _refuse(context, index, no_room, request_id)
-        logger.exception("Request %s failed.", request_id)
-        message = "The request failed inside the model server; the reason is in its log."
-        return _refuse(context, index, RequestError(500, "internal_error", message), request_id)
+    if isinstance(result, Exception):
+        return _refuse(call, result)
+    if result.content_type:
+        context.set_response_content_type(index, result.content_type)
+    if result.stages:
+        context.set_response_header(index, STAGES, result.stages)
+    return result.body
 
 
-def _refuse(context: Any, index: int, error: RequestError, request_id: str) -> bytes:
-    context.set_response_status(error.status, error.code, index)
-    context.set_response_content_type(index, "application/json")
-    return encode_error(error.code, error.message, request_id)
+def _refuse(call: Request, reason: Exception) -> bytes:
+    request_id = call.header(REQUEST_ID) or ""
+    error = _as_request_error(reason, request_id)
+    call.context.set_response_status(error.status, error.code, call.index)
+    call.context.set_response_content_type(call.index, "application/json")
+    more = {"errors": error.errors} if isinstance(error, NoneAnswered) else {}
+    return encode_error(error.code, error.message, request_id, **more)
 
 
-class Service:
-    """Answers pictures with our own engine."""
-
-    def __init__(self, engine: Engine, settings: Settings) -> None:
-        self._engine = engine
-        self._settings = settings
-
-    def answer(self, body: bytes, context: Any, index: int) -> bytes:
-        """Answer one request.
-
-        Raises:
-            ImageError: the body is not a usable picture.
-        """
-        options = Options(
-            output=Output(context.get_request_header(index, OUTPUT) or Output.JSON),
-            top_k=int(context.get_request_header(index, TOP_K) or self._settings.top_k),
-        )
-        config = self._engine.config
-        pixels = images.read(body, config.preprocessing, self._settings.max_pixels)
-        logits = self._engine.logits(pixels.unsqueeze(0))[0]
-        context.set_response_content_type(index, options.output)
-        return encode(logits.tolist(), logits.double().softmax(0).tolist(), config.labels, options)
+def _as_request_error(error: Exception, request_id: str) -> RequestError:
+    """What the caller is told; what he is not told goes to the log."""
+    if isinstance(error, RequestError):
+        return error
+    if isinstance(error, ImageError):
+        return RequestError(400, "bad_image", str(error))
+    if is_out_of_memory(error):
+        logger.error("Request %s: out of memory.", request_id)
+        return RequestError(507, "out_of_memory", "The model ran out of memory.")
+    logger.error("Request %s failed.", request_id, exc_info=error)
+    message = "The request failed inside the model server; the reason is in its log."
+    return RequestError(500, "internal_error", message)

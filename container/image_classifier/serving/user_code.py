@@ -6,6 +6,7 @@ What the script leaves out (model_fn, input_fn, predict_fn, output_fn) falls bac
 import io
 import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ from sagemaker_inference.transformer import Transformer
 from image_classifier import images
 from image_classifier.contract import Settings
 from image_classifier.errors import RequestError
-from image_classifier.serving import formats
+from image_classifier.serving import answers, formats
+from image_classifier.serving.answers import Prediction
 from image_classifier.serving.engines import Engine, TorchEngine
 from image_classifier.serving.location import find
+from image_classifier.serving.service import Answer, Request, Result
 from image_classifier.serving.wire import ACCEPT, CONTENT_TYPE
 
 __all__ = ["UserService", "find"]
@@ -38,7 +41,7 @@ class Defaults(DefaultInferenceHandler):  # type: ignore[misc]
 
     def default_input_fn(self, input_data: bytes, content_type: str, context: Any = None) -> Any:
         """Decode the request's picture: an RGB PIL image, upright."""
-        formats.check_content_type(content_type)
+        formats.check_content_type(content_type, dict.fromkeys(formats.PICTURES, formats.Body.PICTURE))
         return images.decode(input_data, self._settings.max_pixels)
 
     def default_predict_fn(self, data: Any, model: Any, context: Any = None) -> Any:
@@ -52,8 +55,9 @@ class Defaults(DefaultInferenceHandler):  # type: ignore[misc]
             return self._toolkit_output(prediction, accept)
         logits, labels = prediction
         output = formats.choose_output(accept, self._settings.default_accept)
-        options = formats.Options(output, self._settings.top_k)
-        return formats.encode(logits.tolist(), logits.double().softmax(0).tolist(), labels, options), str(output)
+        options = formats.Options(output=output, top_k=self._settings.top_k)
+        outcome = Prediction(logits.tolist(), logits.double().softmax(0).tolist())
+        return answers.write([outcome], False, labels, options), str(output)
 
     def _toolkit_output(self, prediction: Any, accept: str) -> Any:
         try:
@@ -113,16 +117,21 @@ class UserService:
         self._transformer = _Refused(Defaults(settings, device))
         self._transformer.validate_and_initialize(str(model_dir))
 
-    def answer(self, body: bytes, context: Any, index: int) -> bytes:
-        """Answer one request."""
-        narrowed = _OneRequest(context, index)
+    def answer(self, calls: Sequence[Request]) -> list[Result]:
+        """Answer the requests of one call, one after the other: a script knows of no others."""
+        return [self._answer(call) for call in calls]
+
+    def _answer(self, call: Request) -> Result:
+        narrowed = _OneRequest(call.context, call.index)
         try:
-            (answer,) = self._transformer.transform([{"body": body}], narrowed)
+            (answer,) = self._transformer.transform([{"body": bytes(call.body)}], narrowed)
+            return Answer(_as_bytes(answer))
         except UnsupportedFormatError as error:
-            raise RequestError(415, "unsupported_media_type", " ".join(str(error).split())) from None
+            return RequestError(415, "unsupported_media_type", " ".join(str(error).split()))
         except BaseInferenceToolkitError as error:
-            raise RequestError(error.status_code, "refused", str(error.message)) from None
-        return _as_bytes(answer)
+            return RequestError(error.status_code, "refused", str(error.message))
+        except Exception as error:
+            return error
 
 
 def _as_bytes(answer: Any) -> bytes:

@@ -5,6 +5,8 @@ from pathlib import Path
 REQUEST_ID = "x-request-id"
 OUTPUT = "x-classifier-output"
 TOP_K = "x-classifier-top-k"
+THRESHOLD = "x-classifier-threshold"
+FULL = "x-classifier-full"
 CONTENT_TYPE = "x-classifier-content-type"
 ACCEPT = "x-classifier-accept"
 CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"

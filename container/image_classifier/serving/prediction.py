@@ -1,0 +1,82 @@
+"""Records through the network: decode, forward, a few at a time so that memory stays bounded."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from image_classifier import images
+from image_classifier.errors import RequestError
+from image_classifier.images import ImageError
+from image_classifier.serving.answers import Prediction
+from image_classifier.serving.engines import Engine
+from image_classifier.serving.requests import Record
+
+Outcome = Prediction | Exception
+
+
+@dataclass
+class Stages:
+    """Seconds that one call of the handler spent in each stage; its requests all waited for all of them."""
+
+    decode: float = 0.0
+    forward: float = 0.0
+    encode: float = 0.0
+
+    @contextmanager
+    def time(self, stage: str) -> Iterator[None]:
+        """Add what the block takes to a stage."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            setattr(self, stage, getattr(self, stage) + time.perf_counter() - start)
+
+    def header(self, records: int) -> str:
+        """As the front door reads it: see wire.STAGES."""
+        return f"decode={self.decode:.6f},forward={self.forward:.6f},encode={self.encode:.6f},records={records}"
+
+
+def predict(engine: Engine, records: Sequence[Record], max_pixels: int, stages: Stages) -> list[Outcome]:
+    """Answer records, each with a prediction or with what went wrong with it; one bad record fails alone."""
+    outcomes: list[Outcome] = []
+    for start in range(0, len(records), engine.batch_size):
+        outcomes += _predict_batch(engine, records[start : start + engine.batch_size], max_pixels, stages)
+    return outcomes
+
+
+def _predict_batch(engine: Engine, records: Sequence[Record], max_pixels: int, stages: Stages) -> list[Outcome]:
+    with stages.time("decode"):
+        decoded = [_decode(record, engine, max_pixels) for record in records]
+    pixels = [item for item in decoded if isinstance(item, torch.Tensor)]
+    with stages.time("forward"):
+        answers = iter(_forward(engine, pixels))
+    return [next(answers) if isinstance(item, torch.Tensor) else item for item in decoded]
+
+
+def _decode(record: Record, engine: Engine, max_pixels: int) -> torch.Tensor | Exception:
+    try:
+        return images.read(bytes(record()), engine.config.preprocessing, max_pixels)
+    except ImageError as error:
+        return RequestError(400, "bad_image", str(error))
+    except Exception as error:
+        return error
+
+
+def _forward(engine: Engine, pixels: list[torch.Tensor]) -> Sequence[Outcome]:
+    if not pixels:
+        return []
+    try:
+        logits = engine.logits(torch.stack(pixels))
+    except Exception as error:
+        return [error] * len(pixels)
+    rows = zip(logits, logits.double().softmax(1), strict=True)
+    return [_prediction(*row) for row in rows]
+
+
+def _prediction(logits: torch.Tensor, shares: torch.Tensor) -> Outcome:
+    if not shares.isfinite().all():
+        return ArithmeticError("The network's answer holds what is not a number; the model is damaged.")
+    return Prediction(logits.tolist(), shares.tolist())
