@@ -15,6 +15,8 @@ from pathlib import Path
 from desk import DeskError, Stopped, raise_on_signals, run
 from ways import OUT, choose_way, find_engine, lay_out, link
 
+PAGE = {"CLASSIFIER_PAGE": "true"}  # a desk has people
+
 
 def pairs(words: Sequence[str]) -> dict[str, str]:
     """NAME=VALUE words as a dictionary."""
@@ -73,7 +75,7 @@ def serve(options: argparse.Namespace) -> int:
     model = existing(options.model, "--model (MODEL)", "a model directory made by `train`")
     way = choose_way()
     print(f"serving {way.description} on http://127.0.0.1:{options.port}; Ctrl-C stops it", flush=True)
-    return run(way.serve(model, options.port))
+    return run(way.serve(model, options.port, PAGE))
 
 
 def report(options: argparse.Namespace) -> int:

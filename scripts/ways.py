@@ -28,6 +28,7 @@ DOCTOR_GRACE = 5
 SHARED_CORES = {"OMP_WAIT_POLICY": "passive"}
 # Without a container in between, `serve` itself must stay off the network.
 LOOPBACK = {"CLASSIFIER_BIND_TO_HOST": "127.0.0.1"}
+NOTHING: Mapping[str, str] = {}
 
 
 class Way(Protocol):
@@ -42,8 +43,8 @@ class Way(Protocol):
     def train(self, base: Path, channels: Mapping[str, Path]) -> Command:
         """The command that trains in a base directory made by `lay_out`."""
 
-    def serve(self, model: Path, port: int) -> Command:
-        """The command that serves a model directory on a port of the loopback address."""
+    def serve(self, model: Path, port: int, variables: Mapping[str, str] = NOTHING) -> Command:
+        """The command that serves a model directory on a port of the loopback address; with environment variables."""
 
     def report(self, directory: Path) -> Command:
         """The command that makes the report of a job's output anew."""
@@ -73,9 +74,11 @@ class InImage:
             mounts.append(f"{source}:/opt/ml/{inside}:ro")
         return self._run("train", TRAIN_GRACE, mounts, ["--hostname", self.host])
 
-    def serve(self, model: Path, port: int) -> Command:
+    def serve(self, model: Path, port: int, variables: Mapping[str, str] = NOTHING) -> Command:
         """`serve` with the model directory mounted read-only, as SageMaker does."""
-        return self._run("serve", SERVE_GRACE, [f"{model}:/opt/ml/model:ro"], ["-p", f"127.0.0.1:{port}:8080"])
+        given = [word for name, value in variables.items() for word in ("--env", f"{name}={value}")]
+        flags = ["-p", f"127.0.0.1:{port}:8080", *given]
+        return self._run("serve", SERVE_GRACE, [f"{model}:/opt/ml/model:ro"], flags)
 
     def report(self, directory: Path) -> Command:
         """The report's own program, with the directory in the place it has here."""
@@ -125,12 +128,12 @@ class InVenv:
             link(mount_point(base, name, source), source)
         return Command((str(self.venv / "bin" / "train"),), TRAIN_GRACE, self._environment(base))
 
-    def serve(self, model: Path, port: int) -> Command:
+    def serve(self, model: Path, port: int, variables: Mapping[str, str] = NOTHING) -> Command:
         """`serve` with the model directory linked into a base directory of its own."""
         base = OUT / f"serve-{port}"
         base.mkdir(parents=True, exist_ok=True)
         link(base / "model", model)
-        environment = {**self._environment(base), "SAGEMAKER_BIND_TO_PORT": str(port), **LOOPBACK}
+        environment = {**self._environment(base), "SAGEMAKER_BIND_TO_PORT": str(port), **LOOPBACK, **variables}
         return Command((str(self.venv / "bin" / "serve"),), SERVE_GRACE, environment)
 
     def report(self, directory: Path) -> Command:

@@ -149,6 +149,11 @@ class Settings(BaseModel):
         ge=1,
         description="Labels in an answer unless the request asks otherwise.",
     )
+    page: bool = Field(
+        False,
+        alias="CLASSIFIER_PAGE",
+        description="Serve a page for people at `/`; `make serve` does.",
+    )
     weights_dir: Path = Field(
         Path("/opt/weights"),
         alias="CLASSIFIER_WEIGHTS_DIR",

@@ -164,10 +164,11 @@ class TestLayout:
     def test_serve_links_the_model_anew_each_time(self, root: Path) -> None:
         for name in ("first", "second"):
             (root / name).mkdir()
-            command = ways.InVenv(root / ".venv").serve(root / name, 8123)
+            command = ways.InVenv(root / ".venv").serve(root / name, 8123, {"CLASSIFIER_PAGE": "true"})
         base = Path(command.environment["SAGEMAKER_BASE_DIR"])
         assert (base / "model").resolve() == root / "second"
         assert command.environment["SAGEMAKER_BIND_TO_PORT"] == "8123"
+        assert command.environment["CLASSIFIER_PAGE"] == "true"
 
 
 class TestEngine:
@@ -212,8 +213,9 @@ class TestEngine:
 
     def test_serve_listens_on_the_loopback_address_only(self, tmp_path: Path) -> None:
         docker = str(executable(tmp_path / "docker", FAKE_DOCKER))
-        words = ways.InImage(docker, "image").serve(tmp_path, 8123).argv
+        words = ways.InImage(docker, "image").serve(tmp_path, 8123, {"CLASSIFIER_PAGE": "true"}).argv
         assert words[words.index("-p") + 1] == "127.0.0.1:8123:8080"
+        assert words[words.index("CLASSIFIER_PAGE=true") - 1] == "--env"
         assert f"{tmp_path}:/opt/ml/model:ro" in words
 
     def test_a_rootless_engine_maps_users_itself(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,8 +11,9 @@ from aiohttp import web
 
 from image_classifier.contract import Layout
 from image_classifier.errors import PlatformError, RequestError, UserError
-from image_classifier.serving import formats, wire
+from image_classifier.serving import formats, page, wire
 from image_classifier.serving.front_door import Door, Model, State
+from image_classifier.serving.location import find
 from image_classifier.serving.report import facts
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,8 @@ class SingleModelDoor(Door):
         """See Door."""
         router.add_post("/invocations", self.invocations)
         router.add_get("/execution-parameters", self.execution_parameters)
+        if self.settings.page and find(Layout(self.settings.base_dir).model, self.settings) is None:
+            page.add_routes(router, self.settings)
 
     def models_loaded(self) -> list[Model]:
         """See Door."""
