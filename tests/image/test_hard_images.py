@@ -1,5 +1,7 @@
 """Hostile and damaged pictures: each is answered or refused, and the server is none the worse for it."""
 
+import base64
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,3 +41,18 @@ def test_every_file_is_answered_and_the_server_stays_as_it_was(server: Server, p
     assert server.invoke(plain).json == before
     assert "Traceback" not in server.log
     print(f"{len(files)} files, {grown / 1e6:.0f} MB of growth")
+
+
+def test_all_of_them_in_one_body_are_each_as_they_are_alone(server: Server) -> None:
+    files = sorted(path for path in FOLDER.iterdir() if path.is_file())
+    alone = [server.invoke(path.read_bytes(), "application/octet-stream").json for path in files]
+    texts = [base64.b64encode(path.read_bytes()).decode() for path in files]
+    answer = server.invoke(json.dumps({"instances": texts}), "application/json")
+    assert answer.status == 200, answer.body[:500]
+    together = answer.json["predictions"]
+    assert len(together) == len(files)
+    for index, (path, one, many) in enumerate(zip(files, alone, together, strict=True)):
+        if "code" in one:
+            assert many == {"error": {"code": one["code"], "message": one["message"], "index": index}}, path.name
+        else:
+            assert many["topk_probs"] == pytest.approx(one["topk_probs"], abs=1e-3), path.name

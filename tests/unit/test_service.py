@@ -124,6 +124,24 @@ def test_a_fault_of_ours_in_one_record_fails_its_request_and_no_other(
     assert json.loads(answers[0])["code"] == "out_of_memory"
 
 
+def test_a_batch_that_does_not_fit_into_memory_is_tried_in_halves(
+    model: Path, picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = handler._service._engine  # type: ignore[union-attr]
+    run, tried = engine.logits, []
+
+    def small(pixels: torch.Tensor) -> torch.Tensor:
+        tried.append(len(pixels))
+        if len(pixels) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return run(pixels)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(engine, "logits", small)
+    status, answer, _ = ask(model, in_json(*[picture()] * 5), x_classifier_content_type="application/json")
+    assert (status, tried) == (200, [5, 2, 3, 1, 2])
+    assert [len(each["topk_labels"]) for each in answer["predictions"]] == [3] * 5
+
+
 def test_a_network_that_gives_no_numbers_is_500_not_an_empty_answer(
     model: Path, picture: Picture, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from image_classifier import images
-from image_classifier.errors import RequestError
+from image_classifier.errors import RequestError, is_out_of_memory
 from image_classifier.images import ImageError
 from image_classifier.serving.answers import Prediction
 from image_classifier.serving.engines import Engine
@@ -71,6 +71,9 @@ def _forward(engine: Engine, pixels: list[torch.Tensor]) -> Sequence[Outcome]:
     try:
         logits = engine.logits(torch.stack(pixels))
     except Exception as error:
+        if is_out_of_memory(error) and len(pixels) > 1:  # another process may have taken the memory: half may fit
+            middle = len(pixels) // 2
+            return [*_forward(engine, pixels[:middle]), *_forward(engine, pixels[middle:])]
         return [error] * len(pixels)
     rows = zip(logits, logits.double().softmax(1), strict=True)
     return [_prediction(*row) for row in rows]
