@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ ONE_CORE = ("--cpus", "1") if ENGINE else ()
 NO_NETWORK = ("--network", "none")
 _PROCESSES = (
     "import json, psutil; print(json.dumps([(p.pid, ' '.join(p.cmdline()), p.memory_info().rss) "
-    "for p in psutil.process_iter()]))"
+    "for p in psutil.process_iter() if p.status() != 'zombie']))"
 )
 
 
@@ -113,7 +113,11 @@ class Opened:
             return [Process(*row) for row in rows]
         top = psutil.Process(self.running.process.pid)
         family = [top, *top.children(recursive=True)]
-        return [Process(p.pid, " ".join(p.cmdline()), p.memory_info().rss) for p in family]
+        found = []
+        for p in family:
+            with suppress(psutil.Error):  # a process may end meanwhile
+                found.append(Process(p.pid, " ".join(p.cmdline()), p.memory_info().rss))
+        return found
 
     def workers(self) -> list[Process]:
         """MMS's worker processes."""

@@ -150,7 +150,7 @@ class ModelServer:
             workers = json.loads(answer).get("workers", []) if status == 200 else []
         except (aiohttp.ClientError, TimeoutError, ValueError):
             return None
-        return len([worker for worker in workers if worker.get("status") == "READY"])
+        return sum(_lives(worker.get("pid", 0)) for worker in workers)
 
     async def _manage(
         self, method: str, path: str, seconds: float, query: Mapping[str, str] | None = None
@@ -196,6 +196,14 @@ def _processes_of(name: str, folder: Path) -> list[tuple[psutil.Process, list[st
             if name in words and str(folder) in words:
                 found.append((process, words))
     return found
+
+
+def _lives(pid: int) -> bool:
+    """Whether a worker lives: MMS calls one ready that has died, but has its process right once it is loaded."""
+    try:
+        return pid > 0 and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def _last_word(word: Path) -> str:

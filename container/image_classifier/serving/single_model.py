@@ -19,7 +19,7 @@ from image_classifier.serving.report import facts
 logger = logging.getLogger(__name__)
 
 WATCH_SECONDS = 1.0
-PATIENCE_SECONDS = 60  # and ten times what loading took: so long after the last worker there is none to come
+PATIENCE_SECONDS = 30  # and three times what loading took: so long after the last worker there is none to come
 TRANSFORM_BYTES = 100  # MiB; a batch transform sends no more at a time, in all its requests together
 # a grey PNG of one pixel
 _PICTURE = base64.b64decode(
@@ -118,7 +118,7 @@ class SingleModelDoor(Door):
                 self._tell(alive)
             if self.alive:
                 last = time.monotonic()
-            elif time.monotonic() - last > PATIENCE_SECONDS + 10 * self.load_seconds:
+            elif time.monotonic() - last > PATIENCE_SECONDS + 3 * self.load_seconds:
                 raise PlatformError("All workers died, and none came back; the reason is in the log above.")
             await asyncio.sleep(WATCH_SECONDS)
 
