@@ -116,14 +116,15 @@ async def _run(door: SingleModelDoor | MultiModelDoor, server: ModelServer, stop
 
 
 async def _live(door: SingleModelDoor | MultiModelDoor, server: ModelServer) -> None:
+    """Load; then go on until the first of these ends, with its error."""
     await door.load()
+    tasks = [asyncio.create_task(endless) for endless in (door.watch(), _reap(server), _until_ended(server))]
     try:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(door.watch())
-            tasks.create_task(_reap(server))
-            tasks.create_task(_until_ended(server))
-    except* PlatformError as group:
-        raise group.exceptions[0] from None
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        done.pop().result()
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 async def _until_ended(server: ModelServer) -> None:

@@ -8,7 +8,6 @@ is left of an earlier load can be in the way.
 
 import asyncio
 import itertools
-import json
 import logging
 import os
 import signal
@@ -24,7 +23,7 @@ from image_classifier.contract import Settings
 from image_classifier.errors import PlatformError, RequestError
 from image_classifier.serving import java
 from image_classifier.serving.sizing import Sizing
-from image_classifier.serving.wire import load_error_file
+from image_classifier.serving.wire import load_error_file, loaded_file
 
 logger = logging.getLogger(__name__)
 
@@ -142,15 +141,17 @@ class ModelServer:
                 process.kill()
             Path(words[words.index("--sock-name") + 1]).unlink(missing_ok=True)
         load_error_file(self.folder, name).unlink(missing_ok=True)
+        self.ready_workers(name)  # forgets those that have ended
 
-    async def ready_workers(self, name: str) -> int | None:
-        """Number of workers that can take a request; None when MMS is too busy to say."""
-        try:
-            status, answer = await self._manage("GET", f"/models/{name}", STATUS_SECONDS)
-            workers = json.loads(answer).get("workers", []) if status == 200 else []
-        except (aiohttp.ClientError, TimeoutError, ValueError):
-            return None
-        return sum(_lives(worker.get("pid", 0)) for worker in workers)
+    def ready_workers(self, name: str) -> int:
+        """Number of workers that can take a request: those that said they are loaded, and live."""
+        alive = 0
+        for said in self.folder.glob(loaded_file(Path(), name, "*").name):
+            if _lives(int(said.name.rpartition("-")[2])):
+                alive += 1
+            else:
+                said.unlink(missing_ok=True)
+        return alive
 
     async def _manage(
         self, method: str, path: str, seconds: float, query: Mapping[str, str] | None = None
@@ -199,9 +200,8 @@ def _processes_of(name: str, folder: Path) -> list[tuple[psutil.Process, list[st
 
 
 def _lives(pid: int) -> bool:
-    """Whether a worker lives: MMS calls one ready that has died, but has its process right once it is loaded."""
     try:
-        return pid > 0 and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.Error:
         return False
 

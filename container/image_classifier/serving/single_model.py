@@ -113,9 +113,7 @@ class SingleModelDoor(Door):
         """
         last = time.monotonic()
         while self.model:
-            alive = await self.server.ready_workers(self.model.name)
-            if alive is not None:
-                self._tell(alive)
+            self._tell(self.server.ready_workers(self.model.name))
             if self.alive:
                 last = time.monotonic()
             elif time.monotonic() - last > PATIENCE_SECONDS + 3 * self.load_seconds:

@@ -18,3 +18,8 @@ LOAD_ERROR_ENV = "CLASSIFIER_LOAD_ERROR_DIR"
 def load_error_file(folder: Path, model: str) -> Path:
     """Where a worker says why it could not load a model; MMS only says that it could not."""
     return folder / f"load-error-{model}"
+
+
+def loaded_file(folder: Path, model: str, pid: int | str) -> Path:
+    """Where a worker says that it has loaded a model; MMS calls workers ready that still load, or have died."""
+    return folder / f"loaded-{model}-{pid}"

@@ -11,7 +11,7 @@ from typing import Any
 
 from image_classifier.contract import Settings
 from image_classifier.serving import handler
-from image_classifier.serving.wire import LOAD_ERROR_ENV, load_error_file
+from image_classifier.serving.wire import LOAD_ERROR_ENV, load_error_file, loaded_file
 
 GRACE = 2  # seconds in which the front door answers 504 before the worker ends
 
@@ -30,10 +30,11 @@ def handle(data: list[dict[str, bytes]] | None, context: Any) -> list[bytes] | N
 
 def _load(context: Any) -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the kernel ends the process, whatever code hangs
+    folder = Path(os.environ[LOAD_ERROR_ENV])
     try:
         handler.handle(None, context)
     except MemoryError:
-        folder = os.environ.get(LOAD_ERROR_ENV)
-        if folder:  # to end without a word is how the kernel's own out-of-memory killer ends a worker
-            load_error_file(Path(folder), context.model_name).unlink(missing_ok=True)
+        # to end without a word is how the kernel's own out-of-memory killer ends a worker
+        load_error_file(folder, context.model_name).unlink(missing_ok=True)
         os._exit(1)
+    loaded_file(folder, context.model_name, os.getpid()).touch()
