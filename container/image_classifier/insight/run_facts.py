@@ -30,6 +30,7 @@ class RunFacts(BaseModel):
     classes: tuple[str, ...] = ()
     class_counts: tuple[int, ...] = ()  # training pictures of each class
     counts: dict[str, int] = {}  # pictures of each split: train, validation, test
+    duplicates: dict[str, int] = {}  # pictures of validation and test that are training pictures too; none: not counted
     batch_size: int = 0
     steps_per_epoch: int = 0
     epochs: int = 0  # asked for

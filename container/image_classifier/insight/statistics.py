@@ -8,6 +8,7 @@ They are written by smdebug under these names, so every reader of smdebug's file
     statistics/activity/<module>       share of positive values for each channel of an activation's output, [channels]
     statistics/activation/<module>     summary of an activation's input
     statistics/input/<class>           summary of what the network of this class is given
+    statistics/training/<class>        share of BatchNorm and dropout layers in training mode, see training_share
     statistics/loss/<class>            [n, 2]: (step of this mode, loss) of every step since the last one saved
 
 Parameters and modules have torch's names (`layer1.0.conv1.weight`). A module that is used again in the same forward
@@ -18,6 +19,7 @@ import math
 
 import numpy as np
 import torch
+from torch import nn
 
 FIELDS = ("count", "nan", "inf", "zero", "mean", "mean_abs", "variance", "l2", "min", "max", "p5", "p95")
 EPSILON = 1e-9
@@ -79,3 +81,19 @@ def activity(output: torch.Tensor) -> torch.Tensor:
     """Share of positive values for each channel (dimension 1; the last one where there are two)."""
     positive = (output > 0).float()
     return positive.mean(dim=[d for d in range(output.dim()) if d != 1]) if output.dim() > 1 else positive
+
+
+def training_share(module: nn.Module) -> torch.Tensor:
+    """Share of the BatchNorm layers that learn, and of all dropout layers, that are in training mode: [1].
+
+    NaN where there is none; a frozen backbone's BatchNorm rightly stays in evaluation mode and does not count.
+    """
+    parts = [part for part in module.modules() if _minds_the_mode(part)]
+    share = sum(part.training for part in parts) / len(parts) if parts else math.nan
+    return torch.tensor([share])
+
+
+def _minds_the_mode(module: nn.Module) -> bool:
+    if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        return any(parameter.requires_grad for parameter in module.parameters())
+    return isinstance(module, nn.modules.dropout._DropoutNd)

@@ -1,0 +1,1 @@
+"""Runs with a planted fault, and healthy ones, for the fault benchmark."""

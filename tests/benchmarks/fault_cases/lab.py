@@ -1,0 +1,107 @@
+"""Runs one case and judges it in both profiles."""
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from fault_cases.faults import Case
+from fault_cases.recorder import Recorder, write_facts, write_history
+from fault_cases.world import Setup
+from image_classifier.errors import UserError
+from image_classifier.insight.hook import NoHook
+from image_classifier.insight.judge import judge
+from image_classifier.insight.verdict import Status, Verdict
+from image_classifier.training.checkpoint import Checkpoints
+from image_classifier.training.evaluation import Evaluator
+from image_classifier.training.loop import Trainer
+from image_classifier.training.stopping import Stop
+
+
+@dataclass(frozen=True)
+class Result:
+    """What the rules said about one run."""
+
+    case: str
+    seed: int
+    expected: tuple[str, ...]
+    tuned: tuple[str, ...]  # rules that fired
+    aws: tuple[str, ...]
+    train_seconds: float
+    judge_seconds: float
+    accuracy: float
+    reasons: dict[str, str]
+
+    @property
+    def found(self) -> bool:
+        """Whether a rule that names the fault fired."""
+        return any(rule in self.expected for rule in self.tuned)
+
+
+def run(case: Case, seed: int, folder: Path) -> Result:
+    """Train with the planted fault, then judge what was recorded."""
+    torch.set_num_threads(1)
+    setup = Setup(seed)
+    case.plant(setup)
+    setup.make()
+    started = time.monotonic()
+    trainer = _train(setup, folder)
+    trained = time.monotonic() - started
+    return judged(case, seed, folder, trained, trainer)
+
+
+def judged(case: Case, seed: int, folder: Path, trained: float, trainer: Trainer | None) -> Result:
+    """Judge a recorded run in both profiles."""
+    started = time.monotonic()
+    tuned = judge(folder)
+    seconds = time.monotonic() - started
+    return Result(
+        case=case.name,
+        seed=seed,
+        expected=case.rules,
+        tuned=_fired(tuned),
+        aws=_fired(judge(folder, "aws")),
+        train_seconds=trained,
+        judge_seconds=seconds,
+        accuracy=trainer.progress.best_accuracy if trainer else math.nan,
+        reasons={one.rule: f"{one.status.value}: {one.reason}" for one in tuned},
+    )
+
+
+def _fired(verdicts: list[Verdict]) -> tuple[str, ...]:
+    return tuple(one.rule for one in verdicts if one.status is Status.ISSUE)
+
+
+def make_trainer(setup: Setup, folder: Path) -> Trainer:
+    """The product's trainer with the case's data, network and changes."""
+    stop = Stop()
+    trainer = Trainer(
+        module=setup.network,
+        train=setup.train,
+        validation=setup.validation,
+        num_classes=setup.classes,
+        chosen=setup.chosen(),
+        evaluator=Evaluator(torch.device("cpu"), 64, stop),
+        checkpoints=Checkpoints(folder / "checkpoints", "benchmark"),
+        hook=NoHook(),
+        stop=stop,
+        set_mode=setup.network.train,
+    )
+    for action in setup.after:
+        action(setup, trainer)
+    return trainer
+
+
+def _train(setup: Setup, folder: Path) -> Trainer:
+    trainer = make_trainer(setup, folder)
+    recorder = Recorder(folder, trainer)
+    write_facts(folder, setup, trainer)
+    try:
+        trainer.fit()
+    except UserError as error:  # the loss is no number any more
+        (folder / "failure").write_text(str(error), encoding="utf-8")
+    recorder.close()
+    write_history(folder, trainer)
+    return trainer
