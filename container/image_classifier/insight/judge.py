@@ -1,4 +1,7 @@
-"""Judges a job by every rule: `python -m image_classifier.insight.judge DIRECTORY [--profile aws] [--other DIRECTORY]`."""
+"""Judges a job by every rule.
+
+python -m image_classifier.insight.judge DIRECTORY [--profile aws] [--other DIRECTORY] [--output DIRECTORY]
+"""
 
 import argparse
 import json
@@ -11,12 +14,12 @@ from typing import Any
 
 from image_classifier.errors import UserError
 from image_classifier.insight import aws_output
+from image_classifier.insight.files import find
 from image_classifier.insight.rules.registry import RULES, named
 from image_classifier.insight.rules.rule import Finding, NotEvaluated, Profile, Rule
 from image_classifier.insight.run import Run
 from image_classifier.insight.run_facts import RunFacts
 from image_classifier.insight.trial import Trial
-from image_classifier.insight.files import find
 from image_classifier.insight.verdict import Point, Status, Verdict
 
 FILE = "rules.json"

@@ -72,8 +72,8 @@ class Names:
                 return f"statistics/{match[1]}", self._subject(match[2])
             if match and kind is not None:
                 own = match[1] if kind in _OWNED else name
-                return kind, self._subject(own)
-        return self._collections.get(name, ""), self._subject(name)
+                return kind, self._subject(own) if kind in ("weight", "gradient") else own
+        return self._collections.get(name, ""), name
 
     def _subject(self, name: str) -> str:
         prefix = f"{self._module}_"

@@ -108,19 +108,13 @@ class Run:
 
     def _epochs_of_losses(self) -> list[Epoch]:
         """An epoch ends where evaluation does; without evaluation, after the number of steps that `run.json` says."""
-        train, val = self.trial.losses("TRAIN"), self.trial.losses("EVAL")
-        if not val:
-            size = self.facts.steps_per_epoch
-            means = (
-                [_mean(pair[1] for pair in group) for _, group in groupby(train, lambda p: p[0] // size)]
-                if size
-                else []
-            )
-            return [Epoch(mean, math.nan, math.nan, math.nan) for mean in means]
-        both = sorted([(step, "TRAIN", loss) for step, loss in train] + [(step, "EVAL", loss) for step, loss in val])
-        blocks = [(mode, _mean(item[2] for item in group)) for mode, group in groupby(both, lambda item: item[1])]
-        pairs = pairwise(blocks)
-        return [Epoch(a[1], math.nan, b[1], math.nan) for a, b in pairs if a[0] == "TRAIN" and b[0] == "EVAL"]
+        blocks = [(mode, _mean([loss for _, loss in pairs])) for mode, pairs in self.trial.loss_blocks()]
+        if any(mode == "EVAL" for mode, _ in blocks):
+            both = [(a[1], b[1]) for a, b in pairwise(blocks) if (a[0], b[0]) == ("TRAIN", "EVAL")]
+            return [Epoch(train, math.nan, val, math.nan) for train, val in both]
+        size = self.facts.steps_per_epoch
+        groups = groupby(self.trial.losses(), lambda pair: pair[0] // size) if size else ()
+        return [Epoch(_mean([loss for _, loss in group]), math.nan, math.nan, math.nan) for _, group in groups]
 
 
 def _number(text: str | None) -> float:
@@ -130,5 +124,5 @@ def _number(text: str | None) -> float:
         return math.nan
 
 
-def _mean(values: object) -> float:
-    return float(np.mean(list(values)))  # type: ignore[call-overload]
+def _mean(values: list[float]) -> float:
+    return float(np.mean(values))

@@ -1,12 +1,14 @@
 """Tensors that smdebug wrote, read when asked for: by kind, and as summaries whichever way they were saved.
 
 smdebug's own trial waits for an end marker that a job that failed, or that still runs, does not have. Its index files
-say which tensor lies where, so they are read here, and smdebug's reader decodes the tensor.
+say which tensor lies where, so they are read here.
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +17,7 @@ from numpy.typing import NDArray
 
 from image_classifier.insight import statistics
 from image_classifier.insight.names import Names
+from image_classifier.insight.tfevents import decode
 
 Array = NDArray[Any]
 
@@ -46,19 +49,21 @@ class Tensor(NamedTuple):
     value: Array
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Slot:
     """Where a tensor lies in an event file."""
 
+    step: int  # counted over all modes
+    mode_step: int  # counted in its mode
+    subject: str
     file: Path
     start: int
     length: int
 
-
-@dataclass
-class _Step:
-    mode: str
-    slots: dict[str, _Slot] = field(default_factory=dict)
+    def read(self) -> Array:
+        with self.file.open("rb") as file:
+            file.seek(self.start)
+            return decode(file.read(self.length))
 
 
 class Trial:
@@ -71,10 +76,11 @@ class Trial:
 
     def __init__(self, folder: Path | None, module: str = "") -> None:
         self.folder = folder
-        self._steps: dict[int, _Step] = {}
-        self._read: set[Path] = set()
         self._names = Names(module)
-        self._summaries: dict[tuple[str, str, int, str], Summary] = {}
+        self._modes: dict[int, str] = {}
+        self._slots: dict[tuple[str, str], list[_Slot]] = defaultdict(list)  # by mode and kind, in the order of steps
+        self._read: set[Path] = set()
+        self._summaries: dict[_Slot, Summary] = {}
         self.refresh()
 
     def refresh(self) -> None:
@@ -82,17 +88,18 @@ class Trial:
         if self.folder is None:
             return
         self._names.read_collections(self.folder)
-        for path in sorted(self.folder.glob("index/*/*.json")):
-            if path not in self._read and self._take_in(path):
-                self._read.add(path)
+        new = [path for path in self.folder.glob("index/*/*.json") if path not in self._read]
+        self._read.update(path for path in sorted(new) if self._take_in(path))
+        for slots in self._slots.values():
+            slots.sort(key=lambda slot: slot.step)
 
     def steps(self, mode: str | None = "TRAIN") -> list[int]:
         """Numbers of the saved steps, counted over all modes; of every mode with None."""
-        return sorted(step for step, saved in self._steps.items() if mode in (None, saved.mode))
+        return sorted(step for step, found in self._modes.items() if mode in (None, found))
 
     def has(self, kind: str, mode: str = "TRAIN") -> bool:
         """Tell whether anything of a kind was saved in a mode."""
-        return any(self._names.kind(name)[0] == kind for step in self.steps(mode) for name in self._steps[step].slots)
+        return bool(self._slots.get((mode, kind)))
 
     def tensors(self, kind: str, mode: str = "TRAIN") -> Iterator[Tensor]:
         """Read the tensors of a kind, step by step.
@@ -102,21 +109,18 @@ class Trial:
                 `statistics/<what>` for a summary that was saved as one.
             mode: TRAIN, EVAL, PREDICT or GLOBAL.
         """
-        for step in self.steps(mode):
-            for name, slot in self._steps[step].slots.items():
-                found, subject = self._names.kind(name)
-                if found == kind:
-                    yield Tensor(step, subject, _decode(slot))
+        for slot in self._slots.get((mode, kind), ()):
+            yield Tensor(slot.step, slot.subject, slot.read())
 
     def summaries(self, kind: str, mode: str = "TRAIN") -> list[Summary]:
         """Summaries of weight, gradient, update, activation or input: as saved, or made from the tensors."""
-        saved = f"statistics/{kind}"
-        if self.has(saved, mode):
-            return [self._cached(saved, mode, tensor) for tensor in self._new(saved, mode)]
+        saved = self._slots.get((mode, f"statistics/{kind}"))
+        if saved:
+            return [self._summary(slot, summarized=True) for slot in saved]
         if kind == "update":
             return list(self._updates(mode))
         raw = "relu_input" if kind == "activation" else kind
-        return [self._cached(raw, mode, tensor) for tensor in self._new(raw, mode)]
+        return [self._summary(slot, summarized=False) for slot in self._slots.get((mode, raw), ())]
 
     def activities(self) -> Iterator[Tensor]:
         """Share of positive values for each channel of each activation's output, [channels]."""
@@ -127,65 +131,69 @@ class Trial:
             yield tensor._replace(value=statistics.activity(_torch(tensor.value)).numpy())
 
     def losses(self, mode: str = "TRAIN") -> list[tuple[int, float]]:
-        """(step, loss) of each recorded batch; a tensor of n losses is that of the n steps up to its own."""
-        pairs: list[tuple[int, float]] = []
-        for step, _, value in self.tensors("loss", mode):
-            flat = np.ravel(value)
-            pairs += [(step - len(flat) + 1 + i, float(loss)) for i, loss in enumerate(flat)]
-        return pairs
+        """(step of this mode, loss) of each recorded batch."""
+        return [pair for found, pairs in self.loss_blocks() if found == mode for pair in pairs]
 
-    def _new(self, kind: str, mode: str) -> Iterator["Tensor | Summary"]:
-        """The tensors of a kind, without decoding those whose summary is known."""
-        for step in self.steps(mode):
-            for name, slot in self._steps[step].slots.items():
-                found, subject = self._names.kind(name)
-                if found == kind:
-                    known = self._summaries.get((kind, mode, step, subject))
-                    yield known or Tensor(step, subject, _decode(slot))
+    def loss_blocks(self) -> list[tuple[str, list[tuple[int, float]]]]:
+        """The recorded losses as the job went on: each stretch of one mode, with its (step of this mode, loss)."""
+        kinds = [(mode, kind) for mode, kind in self._slots if kind in ("loss", "statistics/loss")]
+        series = {mode for mode, kind in kinds if kind == "statistics/loss"}
+        slots = [
+            (slot, mode)
+            for mode, kind in kinds
+            if (kind != "loss") == (mode in series)
+            for slot in self._slots[mode, kind]
+        ]
+        slots.sort(key=lambda pair: pair[0].step)
+        blocks = groupby(slots, key=lambda pair: pair[1])
+        return [(mode, [pair for slot, _ in block for pair in _losses(slot)]) for mode, block in blocks]
 
-    def _cached(self, kind: str, mode: str, found: "Tensor | Summary") -> Summary:
-        if isinstance(found, Summary):
-            return found
-        value = found.value if kind.startswith("statistics/") else statistics.summarize(_torch(found.value)).numpy()
-        summary = Summary(found.step, found.subject, *(float(number) for number in np.ravel(value)))
-        self._summaries[kind, mode, found.step, found.subject] = summary
-        return summary
+    def _summary(self, slot: _Slot, summarized: bool) -> Summary:
+        if slot not in self._summaries:
+            value = slot.read()
+            numbers = value if summarized else statistics.summarize(_torch(value)).numpy()
+            self._summaries[slot] = Summary(slot.step, slot.subject, *numbers.tolist())
+        return self._summaries[slot]
 
     def _updates(self, mode: str) -> Iterator[Summary]:
         """Change of a weight between two saved steps, as the share of it that one step makes."""
-        before: dict[str, Tensor] = {}
-        for now in self.tensors("weight", mode):
-            last = before.get(now.subject)
-            if last is not None:
-                ratio = statistics.update_ratio(_torch(last.value), _torch(now.value)) / (now.step - last.step)
-                yield Summary(now.step, now.subject, *(float(x) for x in statistics.summarize(ratio)))
-            before[now.subject] = now
+        before: dict[str, tuple[_Slot, Array]] = {}
+        for slot in self._slots.get((mode, "weight"), ()):
+            value = slot.read()
+            last, old = before.get(slot.subject, (slot, value))
+            if last is not slot and old.shape == value.shape:
+                ratio = statistics.update_ratio(_torch(old), _torch(value)) / (slot.mode_step - last.mode_step)
+                yield Summary(slot.step, slot.subject, *statistics.summarize(ratio).tolist())
+            before[slot.subject] = slot, value
 
     def _take_in(self, path: Path) -> bool:
         """Read an index file; False while it is being written."""
         try:
             index = json.loads(path.read_text(encoding="utf-8"))
-            meta = index["meta"]
+            mode, mode_step = index["meta"]["mode"], int(index["meta"]["mode_step"])
         except (OSError, ValueError, KeyError):
             return False
-        step = self._steps.setdefault(int(path.name.split("_")[0]), _Step(meta["mode"]))
-        file = path.parents[2] / meta.get("event_file_name", "")
+        step = int(path.name.split("_")[0])
+        if step in self._modes:  # another worker of the same step
+            return True
+        self._modes[step] = mode
         for item in index.get("tensor_payload", ()):
-            slot = _Slot(file, int(item["start_idx"]), int(item["length"]))
-            step.slots.setdefault(item["tensorname"], slot)  # of several workers, the first
+            kind, subject = self._names.kind(item["tensorname"])
+            file = path.parents[2] / index["meta"]["event_file_name"]
+            slot = _Slot(step, mode_step, subject, file, int(item["start_idx"]), int(item["length"]))
+            self._slots[mode, kind].append(slot)
         return True
 
 
-def _decode(slot: _Slot) -> Array:
-    from smdebug.core.tfrecord.tensor_reader import TensorReader  # heavy
-
-    with slot.file.open("rb") as file:
-        file.seek(slot.start)
-        ((_, _, value, _, _),) = TensorReader(file.read(slot.length)).read_tensors(check="none")
-    return np.asarray(value)
+def _losses(slot: _Slot) -> list[tuple[int, float]]:
+    """One loss of this step, or [n, 2]: the losses of several steps with their numbers."""
+    value = np.asarray(slot.read(), dtype=np.float64)
+    if value.ndim == 2 and value.shape[1] == 2:
+        return [(int(step), float(loss)) for step, loss in value]
+    return [(slot.mode_step, float(value.mean()))]
 
 
 def _torch(value: Array) -> Any:
     import torch
 
-    return torch.from_numpy(np.ascontiguousarray(value))
+    return torch.from_numpy(value.copy())

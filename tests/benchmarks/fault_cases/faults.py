@@ -156,12 +156,12 @@ def _scale(factor: float) -> Callable[[nn.Module], None]:
 FAULTS = (
     Case(
         "learning rate far too high",
-        ("ExplodingTensor", "LossNotDecreasing", "WeightUpdateRatio"),
+        ("ExplodingTensor", "LossNotDecreasing", "WeightUpdateRatio", "TensorVariance"),
         _choose(learning_rate=5.0, optimizer="sgd"),
     ),
     Case(
         "learning rate too high (adam)",
-        ("WeightUpdateRatio", "LossNotDecreasing", "NotLearning"),
+        ("WeightUpdateRatio", "LossNotDecreasing", "TensorVariance"),
         _choose(learning_rate=0.5),
     ),
     Case("learning rate too low", ("WeightUpdateRatio", "LossNotDecreasing"), _choose(learning_rate=1e-7)),

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from fault_cases.faults import Case
+from fault_cases.machine import Writer, equip
 from fault_cases.recorder import Recorder, write_facts, write_history
 from fault_cases.world import Setup
 from image_classifier.errors import UserError
@@ -46,17 +47,17 @@ def run(case: Case, seed: int, folder: Path) -> Result:
     setup = Setup(seed)
     case.plant(setup)
     setup.make()
-    started = time.monotonic()
+    started = time.process_time()
     trainer = _train(setup, folder)
-    trained = time.monotonic() - started
+    trained = time.process_time() - started
     return judged(case, seed, folder, trained, trainer)
 
 
 def judged(case: Case, seed: int, folder: Path, trained: float, trainer: Trainer | None) -> Result:
     """Judge a recorded run in both profiles."""
-    started = time.monotonic()
+    started = time.process_time()
     tuned = judge(folder)
-    seconds = time.monotonic() - started
+    seconds = time.process_time() - started
     return Result(
         case=case.name,
         seed=seed,
@@ -97,11 +98,16 @@ def make_trainer(setup: Setup, folder: Path) -> Trainer:
 def _train(setup: Setup, folder: Path) -> Trainer:
     trainer = make_trainer(setup, folder)
     recorder = Recorder(folder, trainer)
+    writer = Writer(folder) if setup.loading else None
+    if setup.loading and writer:
+        equip(setup.loading, writer, trainer)
     write_facts(folder, setup, trainer)
     try:
         trainer.fit()
     except UserError as error:  # the loss is no number any more
         (folder / "failure").write_text(str(error), encoding="utf-8")
     recorder.close()
+    if writer:
+        writer.close()
     write_history(folder, trainer)
     return trainer

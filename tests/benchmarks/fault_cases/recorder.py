@@ -35,7 +35,7 @@ class Recorder:
 
     def __post_init__(self) -> None:
         total = self.trainer.steps * self.trainer.chosen.epochs
-        self.saving = {0, 1, 2, *np.linspace(3, total - 1, 20).astype(int).tolist()}
+        self.saving = {0, 1, 2, *np.linspace(3, total - 1, 11).astype(int).tolist()}
         module = self.trainer.module
         self.parameters = dict(module.named_parameters())
         module.register_forward_pre_hook(self._start)
@@ -61,17 +61,17 @@ class Recorder:
         self.step += 1
         self.trained += self.training
         if self.training and self.saves:
-            self.found["statistics/input/0"] = statistics.summarize(inputs[0])
+            self.found["statistics/input/0"] = _summary(inputs[0])
             self.before = {name: value.detach().clone() for name, value in self.parameters.items()}
             for name, value in self.parameters.items():
-                self.found[f"statistics/weight/{name}"] = statistics.summarize(value)
+                self.found[f"statistics/weight/{name}"] = _summary(value)
         if not self.training or self.saves:
             self.found["statistics/training/0"] = statistics.training_share(module)
 
     def _activation(self, name: str) -> Any:
         def listen(_module: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
             if self.training and self.saves:
-                self.found[f"statistics/activation/{name}"] = statistics.summarize(inputs[0])
+                self.found[f"statistics/activation/{name}"] = _summary(inputs[0])
                 self.found[f"statistics/activity/{name}"] = statistics.activity(output.detach())
 
         return listen
@@ -89,14 +89,14 @@ class Recorder:
         if self.saves:
             for name, value in self.parameters.items():
                 if value.grad is not None:
-                    self.found[f"statistics/gradient/{name}"] = statistics.summarize(value.grad)
+                    self.found[f"statistics/gradient/{name}"] = _summary(value.grad)
 
     def _updates(self, *_: object) -> None:
         if self.saves:
             for name, value in self.parameters.items():
                 if value.requires_grad:
                     ratio = statistics.update_ratio(self.before[name], value.detach())
-                    self.found[f"statistics/update/{name}"] = statistics.summarize(ratio)
+                    self.found[f"statistics/update/{name}"] = _summary(ratio)
 
     def _write(self, mode: str) -> None:
         writer = FileWriter(trial_dir=str(self.folder / "tensors"), step=self.step, worker="worker_0")
@@ -104,6 +104,18 @@ class Recorder:
             writer.write_tensor(tdata=value.cpu().numpy(), tname=name, mode=ModeKeys[mode], mode_step=self.step)
         writer.close()
         self.found = {}
+
+
+def _summary(values: torch.Tensor) -> torch.Tensor:
+    """Of about ten thousand values, as debug=light does; every value where they are few or not finite.
+
+    The stride is odd and no multiple of 3, as kernels are: it would meet the same corner of each of them.
+    """
+    flat = values.detach().flatten()
+    stride = len(flat) // 10_000
+    while stride > 1 and (stride % 2 == 0 or stride % 3 == 0):
+        stride += 1
+    return statistics.summarize(flat[::stride] if stride > 1 and torch.isfinite(flat).all() else flat)
 
 
 def write_facts(folder: Path, setup: Setup, trainer: Trainer) -> None:

@@ -102,11 +102,12 @@ class Setup:
     seed: int
     architecture: str = "narrow"
     classes: int = len(CLASSES)
-    per_class: int = 40
-    epochs: int = 8
+    per_class: int = 32
+    epochs: int = 6
     choices: dict[str, Any] = field(default_factory=dict)
     after: list[Action] = field(default_factory=list)  # done to the trainer before it starts
     prepare: list[Callable[["Setup"], None]] = field(default_factory=list)  # done to data and network
+    loading: Any = None  # how the machine is used, of machine.Loading; None where that is not looked at
     train: Tensors = field(init=False)
     validation: Tensors = field(init=False)
     network: nn.Module = field(init=False)

@@ -21,7 +21,7 @@ def waiting_for(run: Run, busy: dict[str, Series], busy_threshold: float, limits
     both = idle & (others[:, :length] > busy_threshold).any(0)
     share = 100 * float(both.mean())
     reason = (
-        f"In {share:.0f} % of {length} samples a GPU was used below {limits['gpu_threshold']:g} % while {what} of a core "
-        f"was above {busy_threshold:g} % (threshold {limits['threshold']:g} %)."
+        f"In {share:.0f} % of {length} samples a GPU was used below {limits['gpu_threshold']:g} % while {what} of a "
+        f"core was above {busy_threshold:g} % (threshold {limits['threshold']:g} %)."
     )
     return Finding([Point(length, share, what, share > limits["threshold"])], reason, share, limits["threshold"])

@@ -26,7 +26,10 @@ def look(run: Run, limits: Limits) -> Finding:
     low, high = limits["min_threshold"], limits["max_threshold"]
     points = [Point(s - first, 100 * len(w) / cores, "workers", False) for s, w in sorted(workers.items())]
     share = median(point.value for point in points)
-    reason = f"In the median second {share:.0f} % as many workers as the {cores} cores load data (allowed: {low:g} to {high:g} %)."
+    reason = (
+        f"In the median second {share:.0f} % as many workers as the {cores} cores load data "
+        f"(allowed: {low:g} to {high:g} %)."
+    )
     return Finding(points, reason, share, low if share < low else high, not low <= share <= high)
 
 

@@ -17,7 +17,7 @@ def look(run: Run, _limits: Limits) -> Finding:
     points = [Point(0, 1.0, name, True) for name in facts.frozen]
     total = len(facts.frozen) + len(facts.trainable)
     named = f", such as {facts.frozen[0]}" if facts.frozen else ""
-    reason = f"{len(facts.frozen)} of {total} parameters are frozen{named}, and freeze_backbone=false wants none (0 allowed)."
+    reason = f"{len(facts.frozen)} of {total} parameters are frozen{named}; freeze_backbone=false wants 0."
     return Finding(points, reason, float(len(facts.frozen)), 0.0)
 
 

@@ -22,8 +22,8 @@ def look(run: Run, limits: Limits) -> Finding:
         for n, (_, val) in enumerate(gains, 1)
     ]
     reason = (
-        f"Training ends {100 * learned:.0f} points above guessing, validation reached {100 * kept:.0f}: {100 * share:.0f} % "
-        f"of what was learned carries over (at least {100 * limits['kept']:.0f} %)."
+        f"Training ends {100 * learned:.0f} points above guessing, validation reached {100 * kept:.0f}: "
+        f"{100 * share:.0f} % of what was learned carries over (at least {100 * limits['kept']:.0f} %)."
     )
     return Finding(points, reason, share, limits["kept"], broken)
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from image_classifier.insight.rules.rule import OURS, Finding, Limits, Rule, need
-from image_classifier.insight.run import Run
+from image_classifier.insight.run import Predictions, Run
 from image_classifier.insight.verdict import Point
 
 
@@ -18,15 +18,12 @@ def look(run: Run, limits: Limits) -> Finding:
     need(np.isfinite(scores).all(), "the recorded scores are not finite")
     need(scores.shape[1] > 1, "there is one class")
     labels = np.concatenate([p.labels for p in found])
-    bound = float(np.e / (np.e + scores.shape[1] - 1))
-    probabilities = scores.min() >= 0 and bool(np.allclose(scores.sum(1), 1, atol=1e-3))
-    most = float(scores.max())
-    losses = [loss for _, loss in run.trial.losses("TRAIN")]
-    expected = -np.log(np.clip(scores[np.arange(len(labels)), labels], 1e-9, 1)).mean() if probabilities else 0.0
-    twice = probabilities and most <= bound + limits["margin"]
-    first = probabilities and not twice and _softmax_in_loss(scores, labels, losses, float(expected))
     accuracy = float((scores.argmax(1) == labels).mean())
-    broken = first or (twice and accuracy >= limits["accuracy"])
+    bound = float(np.e / (np.e + scores.shape[1] - 1))
+    most = float(scores.max())
+    probabilities = scores.min() >= 0 and bool(np.allclose(scores.sum(1), 1, atol=1e-3))
+    twice = most <= bound + limits["margin"] and accuracy >= limits["accuracy"]
+    broken = probabilities and (twice or _loss_takes_them_for_logits(run, found, limits["margin"]))
     kind = "probabilities" if probabilities else "logits"
     reason = (
         f"The recorded scores are {kind} up to {most:.3g}; after two softmaxes none is above {bound:.3g}, and "
@@ -35,14 +32,18 @@ def look(run: Run, limits: Limits) -> Finding:
     return Finding([Point(found[-1].step, most, "largest score", broken)], reason, most, bound)
 
 
-def _softmax_in_loss(scores: object, labels: object, losses: list[float], expected: float) -> bool:
-    """The recorded losses are those of a softmax of these probabilities, and not of the probabilities themselves."""
-    array, truth = np.asarray(scores), np.asarray(labels)
-    inner = np.log(np.exp(array).sum(1)) - array[np.arange(len(truth)), truth]
-    if not losses:
-        return False
-    seen = float(np.mean(losses))
-    return abs(seen - float(inner.mean())) < abs(seen - expected)
+def _loss_takes_them_for_logits(run: Run, found: list[Predictions], margin: float) -> bool:
+    """The losses of the same steps are the cross-entropies of a softmax of the recorded probabilities."""
+    losses = {t.step: float(t.value.mean()) for mode in ("TRAIN", "EVAL") for t in run.trial.tensors("loss", mode)}
+    pairs = [(losses[p.step], _cross_entropy(p)) for p in found if p.step in losses]
+    return bool(pairs) and all(abs(loss - expected) <= margin * (1 + expected) for loss, expected in pairs)
+
+
+def _cross_entropy(p: Predictions) -> float:
+    """Cross-entropy of scores taken for logits."""
+    scores = np.asarray(p.scores, dtype=np.float64)
+    own = scores[np.arange(len(p.labels)), p.labels]
+    return float((np.log(np.exp(scores).sum(1)) - own).mean())
 
 
 RULE = Rule(

@@ -27,7 +27,7 @@ def _weights(run: Run, limits: Limits) -> Finding:
     points = [_judged(w, limits["largest"]) for w in first]
     worst = max(points, key=lambda point: (point.broken, point.value))
     ratio = 1.0 if run.facts.normalized else _ratio(run, 0)
-    alike = [w.subject for w in first if w.variance == 0]
+    alike = [w.subject for w in first if _alike(w)]
     reason = (
         f"All weights of {alike[0]} are the same in step {start}, and of {len(alike) - 1} more layers."
         if alike
@@ -41,7 +41,11 @@ def _weights(run: Run, limits: Limits) -> Finding:
 
 def _judged(weight: Summary, largest: float) -> Point:
     size = weight.l2 / sqrt(weight.size)
-    return Point(weight.step, size, weight.subject, weight.variance == 0 or not size <= largest)
+    return Point(weight.step, size, weight.subject, _alike(weight) or not size <= largest)
+
+
+def _alike(weight: Summary) -> bool:
+    return weight.variance <= 1e-9 * weight.mean**2
 
 
 def _spread(run: Run, limits: Limits) -> Finding:

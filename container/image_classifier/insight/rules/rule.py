@@ -11,7 +11,9 @@ Profile = Literal["tuned", "aws"]
 Limits = Mapping[str, float]
 
 AWS = "Amazon SageMaker Debugger, list of built-in rules (docs.aws.amazon.com/sagemaker, debugger-built-in-rules)"
-AWS_PROFILER = "Amazon SageMaker Debugger, built-in profiler rules (docs.aws.amazon.com/sagemaker, debugger-built-in-profiler-rules)"
+AWS_PROFILER = (
+    "Amazon SageMaker Debugger, profiler rules (docs.aws.amazon.com/sagemaker, debugger-built-in-profiler-rules)"
+)
 OURS = "this project's own rule"
 
 
