@@ -104,7 +104,7 @@ def test_prediction_collapse_is_one_answer_for_all(job: Job) -> None:
 def test_label_noise_is_sure_predictions_that_are_wrong(job: Job) -> None:
     labels = [n % 4 for n in range(120)]
     wrong = [(label + 1) % 4 if n % 5 < 2 else label for n, label in enumerate(labels)]
-    sure = 0.6 * np.eye(4)[labels] + 0.1
+    sure = 0.88 * np.eye(4)[labels] + 0.03
     assert evaluated(job, wrong, sure).says("LabelNoise") is ISSUE
     assert evaluated(Job(job.folder / "fine"), labels, sure).says("LabelNoise") is FINE
 

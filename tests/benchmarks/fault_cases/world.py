@@ -34,12 +34,17 @@ class Narrow(ResNet):
         return super()._make_layer(block, planes // 4, blocks, stride, dilate)
 
 
-def plain(classes: int, depth: int = 4, activation: Callable[[], nn.Module] = nn.ReLU) -> nn.Module:
-    """Convolutions without normalization, as in VGG."""
+def plain(
+    classes: int,
+    depth: int = 4,
+    activation: Callable[[], nn.Module] = nn.ReLU,
+    norm: Callable[[int], nn.Module] = lambda _: nn.Identity(),
+) -> nn.Module:
+    """Convolutions in a row, as in VGG; without normalization unless one is given."""
     layers: list[nn.Module] = []
     wide = 3
     for number in range(depth):
-        layers += [nn.Conv2d(wide, 24, 3, padding=1), activation()]
+        layers += [nn.Conv2d(wide, 24, 3, padding=1), norm(24), activation()]
         wide = 24
         if number < 3:
             layers.append(nn.MaxPool2d(2))
@@ -53,7 +58,12 @@ def plain(classes: int, depth: int = 4, activation: Callable[[], nn.Module] = nn
 
 def build(architecture: str, classes: int) -> nn.Module:
     """A network by name, its ReLUs not in place so that their inputs can be recorded."""
-    own = {"narrow": Narrow, "plain": plain}
+    own: dict[str, Callable[[int], nn.Module]] = {
+        "narrow": Narrow,
+        "plain": plain,
+        "tanh": lambda classes: plain(classes, 5, nn.Tanh, nn.BatchNorm2d),
+        "grouped": lambda classes: plain(classes, 5, nn.SiLU, lambda wide: nn.GroupNorm(4, wide)),
+    }
     network: nn.Module = (
         own[architecture](classes)
         if architecture in own

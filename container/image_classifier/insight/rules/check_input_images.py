@@ -1,6 +1,6 @@
 """CheckInputImages."""
 
-from image_classifier.insight.rules.rule import AWS, Finding, Limits, Rule, need
+from image_classifier.insight.rules.rule import AWS, Finding, Limits, NotEvaluated, Rule, need
 from image_classifier.insight.run import Run
 from image_classifier.insight.trial import Summary
 from image_classifier.insight.verdict import Point
@@ -10,6 +10,8 @@ def look(run: Run, limits: Limits) -> Finding:
     """AWS: mean of the input. Tuned: its range, because the mean of normalised pictures is not always near zero."""
     inputs = run.trial.summaries("input")
     need(inputs, "no input of the network was saved")
+    if run.learning and run.learning <= {"weight", "bias"}:
+        raise NotEvaluated("what was trained is one linear layer: its input is features, not pictures")
     if "threshold_mean" in limits:
         limit = limits["threshold_mean"]
         points = [Point(i.step, abs(i.mean), "mean of the input", abs(i.mean) > limit) for i in inputs]

@@ -66,6 +66,6 @@ RULE = Rule(
     advice="Call optimizer.zero_grad() before each backward pass; the loss must be a mean over the batch.",
     source=OURS,
     aws=None,
-    tuned={"threshold": 3.0, "patience": 3, "least": 1e-5},
+    tuned={"threshold": 2.0, "patience": 3, "least": 1e-5},
     look=look,
 )

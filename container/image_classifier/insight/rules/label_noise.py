@@ -13,7 +13,8 @@ from image_classifier.insight.verdict import Point
 def look(run: Run, limits: Limits) -> Finding:
     """Accuracy of the predictions the network is surest of, on validation pictures.
 
-    Difficult pictures are found among the unsure predictions; wrong labels are found among all alike.
+    Difficult pictures are found among the unsure predictions; wrong labels are found among all alike, also among those
+    the network claims to be sure of.
     """
     found = [p for p in run.predictions("EVAL") if p.scores is not None]
     need(found, "no scores and labels of validation pictures were recorded")
@@ -21,14 +22,13 @@ def look(run: Run, limits: Limits) -> Finding:
     sure, right = _sorted(late)
     need(len(sure) >= limits["samples"], f"{len(sure)} recorded predictions, and it takes {limits['samples']:g}")
     part = max(1, len(right) // 3)
-    top, overall = float(right[-part:].mean()), float(right.mean())
-    chance = 1 / max(2, late[0].scores.shape[1]) if late[0].scores is not None else 0.5
-    learned = overall > chance * limits["learned"]
+    top, claimed, overall = float(right[-part:].mean()), float(sure[-part:].mean()), float(right.mean())
+    learned = overall > limits["learned"] / scores_of(late).shape[1]
+    issue = learned and top < limits["threshold"] and claimed - top > limits["overconfidence"]
     reason = (
-        f"Of the third of the validation pictures that the network is surest of, {100 * top:.0f} % are right (at least "
-        f"{100 * limits['threshold']:.0f} %); of all, {100 * overall:.0f} %."
+        f"Of the third of the validation pictures that the network is surest of ({100 * claimed:.0f} % sure), "
+        f"{100 * top:.0f} % are right (at least {100 * limits['threshold']:.0f} %); of all, {100 * overall:.0f} %."
     )
-    issue = learned and top < limits["threshold"]
     point = Point(late[-1].step, top, "accuracy of the surest third", issue)
     return Finding([point], reason, top, limits["threshold"], issue)
 
@@ -45,12 +45,19 @@ def _last(found: list[Predictions], samples: int) -> list[Predictions]:
 
 def _sorted(found: list[Predictions]) -> tuple[Array, Array]:
     """Confidence and correctness of each prediction, the least sure first."""
-    scores = np.concatenate([p.scores for p in found if p.scores is not None]).astype(np.float64)
-    top = np.sort(scores, 1)
-    sure = top[:, -1] - np.log(np.exp(scores - top[:, -1:]).sum(1)) - top[:, -1] if scores.min() < 0 else top[:, -1]
+    scores = scores_of(found)
     right = np.concatenate([p.predicted == p.labels for p in found])
-    order = np.argsort(sure)
-    return sure[order], right[order]
+    order = np.argsort(scores.max(1))
+    return scores.max(1)[order], right[order]
+
+
+def scores_of(found: list[Predictions]) -> Array:
+    """Probabilities [n, classes], of probabilities or logits."""
+    scores = np.concatenate([p.scores for p in found if p.scores is not None]).astype(np.float64)
+    if scores.min() >= 0 and np.allclose(scores.sum(1), 1, atol=1e-3):
+        return scores
+    exponents = np.exp(scores - scores.max(1, keepdims=True))
+    return np.asarray(exponents / exponents.sum(1, keepdims=True))
 
 
 RULE = Rule(
@@ -59,6 +66,6 @@ RULE = Rule(
     advice="Look at the surest mistakes in predictions.csv: many will turn out to be wrong labels.",
     source=f"{OURS}, after confident learning (Northcutt et al. 2021)",
     aws=None,
-    tuned={"threshold": 0.85, "samples": 60, "learned": 1.5},
+    tuned={"threshold": 0.85, "samples": 60, "learned": 1.5, "overconfidence": 0.15},
     look=look,
 )

@@ -34,6 +34,6 @@ RULE = Rule(
     advice="More pictures, augmentation=standard, weight_decay, a smaller network, or early_stopping_patience.",
     source=AWS,
     aws={"ratio_threshold": 0.1, "patience": 1, "start_step": 0, "accuracy_gap": 0.0},
-    tuned={"ratio_threshold": 1.0, "patience": 2, "accuracy_gap": 0.25},
+    tuned={"ratio_threshold": 1.0, "patience": 2, "accuracy_gap": 0.35},
     look=look,
 )

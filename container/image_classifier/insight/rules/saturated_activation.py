@@ -1,5 +1,7 @@
 """SaturatedActivation."""
 
+from statistics import NormalDist
+
 from image_classifier.insight.rules.rule import AWS, Finding, Limits, NotEvaluated, Rule, need
 from image_classifier.insight.run import Run
 from image_classifier.insight.verdict import Point
@@ -19,22 +21,23 @@ def look(run: Run, limits: Limits) -> Finding:
     for a in run.trial.summaries("activation"):
         if a.subject in kinds:
             low, high = ranges[kinds[a.subject]]
-            outside = _share_outside(a.min, a.p5, a.p95, a.max, low, high)
+            outside = _share_outside(a.mean, a.variance**0.5, low, high)
             points.append(Point(a.step, outside, a.subject, outside > limits["threshold_layer"]))
     need(points, "no inputs of tanh or sigmoid were saved")
     worst = max(points, key=lambda point: point.value)
     reason = (
-        f"At least {worst.value:.0f} % of the inputs of {worst.subject} lie where it is flat, in step {worst.step} "
+        f"About {worst.value:.0f} % of the inputs of {worst.subject} lie where it is flat, in step {worst.step} "
         f"(threshold {limits['threshold_layer']:g} %)."
     )
     return Finding(points, reason, worst.value, limits["threshold_layer"])
 
 
-def _share_outside(least: float, p5: float, p95: float, most: float, low: float, high: float) -> float:
-    """Percent of values that are known to lie outside, from five numbers of their distribution."""
-    below = 100.0 if most < low else 95.0 if p95 < low else 5.0 if p5 < low else 0.0
-    above = 100.0 if least > high else 95.0 if p5 > high else 5.0 if p95 > high else 0.0
-    return min(100.0, below + above)
+def _share_outside(mean: float, deviation: float, low: float, high: float) -> float:
+    """Percent of values outside, taking them for normally distributed: summaries keep no single values."""
+    if not deviation > 0:
+        return 0.0 if low <= mean <= high else 100.0
+    values = NormalDist(mean, deviation)
+    return 100 * (values.cdf(low) + 1 - values.cdf(high))
 
 
 _RANGES = {"min_tanh": -9.4999, "max_tanh": 9.4999, "min_sigmoid": -23.0, "max_sigmoid": 16.99999}
