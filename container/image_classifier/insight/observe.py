@@ -159,6 +159,7 @@ class Observer:
 
     def _begin_statistics(self) -> None:
         self._before_forward(self._module, lambda inputs: self._summarize("input", self._root, inputs[0]))
+        self._save("training", self._root, statistics.training_share(self._module))
         if not self._training:
             return
         for name in self._activations:

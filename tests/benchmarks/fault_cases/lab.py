@@ -2,19 +2,22 @@
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
+from fault_cases.facts import write_facts, write_history
 from fault_cases.faults import Case
-from fault_cases.machine import Writer, equip
-from fault_cases.recorder import Recorder, write_facts, write_history
+from fault_cases.machine import Sampler, equip
 from fault_cases.world import Setup
+from image_classifier.contract import Layout
 from image_classifier.errors import UserError
-from image_classifier.insight.hook import NoHook
+from image_classifier.insight.hook import Hook, Wishes
 from image_classifier.insight.judge import judge
+from image_classifier.insight.places import Places
 from image_classifier.insight.verdict import Status, Verdict
+from image_classifier.insight.watching import WatchingHook
 from image_classifier.training.checkpoint import Checkpoints
 from image_classifier.training.evaluation import Evaluator
 from image_classifier.training.loop import Trainer
@@ -75,6 +78,12 @@ def _fired(verdicts: list[Verdict]) -> tuple[str, ...]:
     return tuple(one.rule for one in verdicts if one.status is Status.ISSUE)
 
 
+def make_hook(folder: Path, setup: Setup) -> Hook:
+    """The product's hook as a job without any configuration has it; the machine is sampled only where that is judged."""
+    places = replace(Places.find(Layout(folder), {}, {}), resources=None)
+    return WatchingHook(places if setup.loading else replace(places, timeline=None), {}, Wishes())
+
+
 def make_trainer(setup: Setup, folder: Path) -> Trainer:
     """The product's trainer with the case's data, network and changes."""
     stop = Stop()
@@ -86,7 +95,7 @@ def make_trainer(setup: Setup, folder: Path) -> Trainer:
         chosen=setup.chosen(),
         evaluator=Evaluator(torch.device("cpu"), 64, stop),
         checkpoints=Checkpoints(folder / "checkpoints", "benchmark"),
-        hook=NoHook(),
+        hook=make_hook(folder, setup),
         stop=stop,
         set_mode=setup.network.train,
     )
@@ -96,18 +105,18 @@ def make_trainer(setup: Setup, folder: Path) -> Trainer:
 
 
 def _train(setup: Setup, folder: Path) -> Trainer:
-    trainer = make_trainer(setup, folder)
-    recorder = Recorder(folder, trainer)
-    writer = Writer(folder) if setup.loading else None
-    if setup.loading and writer:
-        equip(setup.loading, writer, trainer)
-    write_facts(folder, setup, trainer)
+    trainer, results = make_trainer(setup, folder), folder / "output" / "data"
+    write_facts(results, setup, trainer)
+    sampler = Sampler(results / "debug" / "profiler") if setup.loading else None
+    if setup.loading:
+        equip(setup.loading, trainer)
     try:
         trainer.fit()
     except UserError as error:  # the loss is no number any more
-        (folder / "failure").write_text(str(error), encoding="utf-8")
-    recorder.close()
-    if writer:
-        writer.close()
-    write_history(folder, trainer)
+        (results / "failure").write_text(str(error), encoding="utf-8")
+    finally:
+        trainer.hook.close()
+    if sampler:
+        sampler.close()
+    write_history(results, trainer)
     return trainer

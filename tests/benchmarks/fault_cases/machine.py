@@ -9,28 +9,27 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import psutil
-import torch
 from PIL import Image
-from smdebug.core.tfevent.timeline_file_writer import TimelineFileWriter
-from smdebug.profiler.profiler_config_parser import ProfilerConfigParser
-from torch import nn
 
 from fault_cases.faults import Case
 from fault_cases.world import SIDE, Setup, Tensors
-from image_classifier.insight.system import STEP, WAITING, WORKING
+from image_classifier.insight.hook import Hook
+from image_classifier.insight.resources import Sample, lines
 from image_classifier.training.loop import Trainer
 from image_classifier.training.sources import AHEAD, Batch, plan
 
 MEMORY = 8 << 30  # of the machine that the process is said to have for itself, as an ml.m5.large
 _WIDE = 1600  # side of the photos that are too large to decode in time
+Asked = deque[tuple[list[int], list[Future[None]]]]
 
 
 @dataclass
 class Loading:
-    """How batches are made; a fault changes it."""
+    """How batches are made and what a step does besides; a fault changes it."""
 
     threads: int = 2
     disk_seconds: float = 0.0  # a picture
@@ -39,43 +38,29 @@ class Loading:
     slow_steps: dict[int, float] = field(default_factory=dict)  # step -> seconds it takes longer
 
 
-class Writer:
-    """smdebug's own timeline writer, and system metrics in the host agent's lines."""
+class Sampler:
+    """System metrics of this process alone, in the host agent's lines: other programs run on a benchmark's machine."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder / "profiler"
-        config = folder / "profilerconfig.json"
-        parameters = {"LocalPath": str(self.folder), "DetailedProfilingConfig": "{}"}
-        config.write_text(json.dumps({"ProfilingIntervalInMilliseconds": 100, "ProfilingParameters": parameters}))
-        os.environ["SMPROFILER_CONFIG_PATH"] = str(config)
-        self.timeline = TimelineFileWriter(ProfilerConfigParser("pytorch"))
+        self.file = folder / "system" / "incremental" / f"{int(time.time() // 60) * 60}.algo-1.json"
+        self.file.parent.mkdir(parents=True, exist_ok=True)
         self.over = threading.Event()
-        self.sampler = threading.Thread(target=self._sample, daemon=True)
-        self.sampler.start()
-
-    def event(self, phase: str, start: float, process: int = 0) -> None:
-        seconds = time.time() - start
-        self.timeline.write_trace_events(start, phase, phase, duration=seconds, pid=process or os.getpid())
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
 
     def close(self) -> None:
         self.over.set()
-        self.sampler.join()
-        self.timeline.close()
+        self.thread.join()
 
-    def _sample(self) -> None:
-        file = self.folder / "system" / "incremental" / f"{int(time.time() // 60)}.algo-1.json"
-        file.parent.mkdir(parents=True, exist_ok=True)
+    def _run(self) -> None:
         process = psutil.Process()
-        with file.open("a", encoding="utf-8") as lines:
+        with self.file.open("a", encoding="utf-8") as file:
             while not self.over.wait(0.1):
-                values = {
-                    ("cpu", f"cpu{n}", "CPUUtilization"): use for n, use in enumerate(psutil.cpu_percent(percpu=True))
-                }
                 used = 100 * process.memory_info().rss / MEMORY
-                values["memory", "MemoryUsedPercent", "MemoryUsedPercent"] = used
-                for (kind, name, dimension), value in values.items():
-                    line = {"Type": kind, "Name": name, "Dimension": dimension, "Value": value, "NodeId": "algo-1"}
-                    lines.write(json.dumps({**line, "Timestamp": time.time()}) + "\n")
+                use = process.cpu_percent() / 2
+                samples = [Sample("cpu", f"cpu{n}", "CPUUtilization", use) for n in range(2)]
+                samples.append(Sample("memory", "MemoryUsedPercent", "Memory", used))
+                file.writelines(f"{line}\n" for line in lines(samples, "algo-1", time.time()))
 
 
 @dataclass
@@ -84,98 +69,82 @@ class LoadedTensors:
 
     tensors: Tensors
     loading: Loading
-    writer: Writer
+    hook: Hook
 
     def __len__(self) -> int:
         return len(self.tensors)
 
     def batches(self, batch_size: int, epoch: int | None = None, skip: int = 0) -> Iterator[Batch]:
-        if epoch is None:
-            yield from self.tensors.batches(batch_size)
-            return
         planned = iter(plan(len(self), batch_size, epoch, self.tensors.seed)[skip:])
         with ThreadPoolExecutor(self.loading.threads) as pool:
-            waiting: deque[tuple[list[int], list[Future[None]]]] = deque()
+            asked: Asked = deque()
             for _ in range(AHEAD):
-                self._ask(pool, planned, waiting)
-            while waiting:
-                rows, futures = waiting.popleft()
-                started = time.time()
+                self._ask(pool, planned, asked)
+            while asked:
+                rows, futures = asked.popleft()
                 for future in futures:
                     future.result()
-                self.writer.event(WAITING, started)
-                self._ask(pool, planned, waiting)
+                self._ask(pool, planned, asked)
                 yield self.tensors.inputs[rows], self.tensors.targets[rows]
 
-    def _ask(
-        self,
-        pool: ThreadPoolExecutor,
-        planned: Iterator[list[int]],
-        waiting: deque[tuple[list[int], list[Future[None]]]],
-    ) -> None:
+    def _ask(self, pool: ThreadPoolExecutor, planned: Iterator[list[int]], asked: Asked) -> None:
         rows = next(planned, None)
         if rows is not None:
-            waiting.append((rows, [pool.submit(self._read) for _ in rows]))
+            asked.append((rows, [pool.submit(self._read) for _ in rows]))
 
     def _read(self) -> None:
         started = time.time()
         time.sleep(self.loading.disk_seconds)
-        with Image.open(io.BytesIO(_photo(self.loading.large))) as image:
+        with Image.open(io.BytesIO(_photo(_WIDE if self.loading.large else 96))) as image:
             image.convert("RGB").resize((SIDE, SIDE))
-        self.writer.event(WORKING, started, threading.get_native_id())
+        self.hook.decoded(started)
 
 
-_PHOTOS: dict[bool, bytes] = {}
+@cache
+def _photo(side: int) -> bytes:
+    stream = io.BytesIO()
+    Image.effect_noise((side, side), 60).convert("RGB").save(stream, "JPEG")
+    return stream.getvalue()
 
 
-def _photo(large: bool) -> bytes:
-    if large not in _PHOTOS:
-        stream = io.BytesIO()
-        side = _WIDE if large else 96
-        Image.effect_noise((side, side), 60).convert("RGB").save(stream, "JPEG")
-        _PHOTOS[large] = stream.getvalue()
-    return _PHOTOS[large]
-
-
-def equip(loading: Loading, writer: Writer, trainer: Trainer) -> None:
-    """Let the trainer read its pictures this way, and write events of its steps."""
-    trainer.train = LoadedTensors(trainer.train, loading, writer)  # type: ignore[arg-type]
-    began = [0.0]
+def equip(loading: Loading, trainer: Trainer) -> None:
+    """Let the trainer read its pictures this way, and its steps do what else is planted."""
+    trainer.train = LoadedTensors(trainer.train, loading, trainer.hook)  # type: ignore[arg-type]
+    kept: list[bytes] = []
     number = [0]
-    kept: list[bytearray] = []
-
-    def start(module: nn.Module, _inputs: object) -> None:
-        began[0] = time.time()
 
     def end(*_: object) -> None:
         time.sleep(loading.slow_steps.get(number[0], 0.0))
         if loading.leak:
-            kept.append(bytearray(os.urandom(1) * loading.leak))
+            kept.append(os.urandom(1) * loading.leak)
         number[0] += 1
-        writer.event(STEP, began[0])
 
-    def evaluated(module: nn.Module, _inputs: object, _output: object) -> None:
-        if not torch.is_grad_enabled():
-            writer.event("Step:ModeKeys.EVAL", began[0])
-
-    trainer.module.register_forward_pre_hook(start)
-    trainer.module.register_forward_hook(evaluated)
     trainer.optimizer.register_step_post_hook(end)
 
 
 def _with(**changes: object) -> Callable[[Setup], None]:
-    return lambda setup: setattr(setup, "loading", Loading(**changes))  # type: ignore[arg-type]
+    def plant(setup: Setup) -> None:
+        setup.loading = Loading(**changes)  # type: ignore[arg-type]
+        setup.architecture, setup.epochs = "plain", 8
+        setup.choices.update(batch_size=16, learning_rate=3e-3)
+
+    return plant
+
+
+def _well_fed_narrow(setup: Setup) -> None:
+    _with()(setup)
+    setup.architecture, setup.epochs = "narrow", 4
 
 
 MACHINE_FAULTS = (
-    Case("one loader worker", ("Dataloader", "DataWaiting"), _with(threads=1, disk_seconds=0.015)),
-    Case("slow disk", ("DataWaiting", "IOBottleneck"), _with(disk_seconds=0.03)),
+    Case("one loader worker", ("Dataloader", "DataWaiting"), _with(threads=1, disk_seconds=0.02)),
+    Case("slow disk", ("DataWaiting", "IOBottleneck"), _with(disk_seconds=0.04)),
     Case("decoding takes all cores", ("DataWaiting", "CPUBottleneck"), _with(large=True)),
-    Case("memory leak", ("HostMemoryIncrease",), _with(leak=16 << 20)),
-    Case("stalled step", ("StalledTrainingRule",), _with(slow_steps={40: 9.0})),
-    Case("step outliers", ("StepOutlier",), _with(slow_steps={n: 1.0 for n in range(5, 64, 7)})),
+    Case("memory leak", ("HostMemoryIncrease",), _with(leak=12 << 20)),
+    Case("stalled step", ("StalledTrainingRule",), _with(slow_steps={40: 15.0})),
+    Case("step outliers", ("StepOutlier",), _with(slow_steps=dict.fromkeys(range(5, 90, 8), 1.5))),
 )
 MACHINE_HEALTHY = (
-    Case("well fed, narrow ResNet", (), _with()),
-    Case("well fed, batches of 16", (), lambda setup: (_with()(setup), setup.choices.update(batch_size=16))),
+    Case("well fed, no normalization", (), _with()),
+    Case("well fed, narrow ResNet", (), _well_fed_narrow),
 )

@@ -35,7 +35,7 @@ RULE = Rule(
     advice="Look at what happens in these steps: checkpoints, slow reads, other programs on the machine.",
     source=AWS_PROFILER,
     aws={"stddev": 3.0, "n_outliers": 10, "steps": 100, "warm_up": 0, "times": 0.0, "lost_percent": 0.0},
-    tuned={"stddev": 0.0, "n_outliers": 3, "steps": 30, "warm_up": 2, "times": 3.0, "lost_percent": 10.0},
+    tuned={"stddev": 0.0, "n_outliers": 3, "steps": 30, "warm_up": 2, "times": 4.0, "lost_percent": 25.0},
     look=look,
     kind="profiler",
 )
