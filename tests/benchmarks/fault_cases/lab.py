@@ -79,7 +79,7 @@ def _fired(verdicts: list[Verdict]) -> tuple[str, ...]:
 
 
 def make_hook(folder: Path, setup: Setup) -> Hook:
-    """The product's hook as a job without any configuration has it; the machine is sampled only where that is judged."""
+    """The product's hook as a job without configuration has it; the timeline only where the machine is judged."""
     places = replace(Places.find(Layout(folder), {}, {}), resources=None)
     return WatchingHook(places if setup.loading else replace(places, timeline=None), {}, Wishes())
 

@@ -1,7 +1,6 @@
 """Runs whose fault is in how the machine is used: reading, decoding, memory, stalls."""
 
 import io
-import json
 import os
 import threading
 import time
