@@ -86,9 +86,9 @@ def _median(events: list[Event]) -> float:
 
 
 def _inside(events: list[Event], steps: list[Event]) -> list[Event]:
-    """Events that begin within one of the steps."""
+    """Events that end within one of the steps: a step may be said to begin later, without what the hook itself took."""
     starts = [step.start for step in steps]
-    return [each for each in events if (i := bisect_right(starts, each.start)) and each.start <= steps[i - 1].end]
+    return [each for each in events if (i := bisect_right(starts, each.end)) and each.end <= steps[i - 1].end]
 
 
 def _before(events: list[Event], steps: list[Event], others: list[Event]) -> list[Event]:
