@@ -12,6 +12,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from image_classifier.errors import UserError
 from image_classifier.insight import aws_output
 from image_classifier.insight.files import find
@@ -134,7 +136,9 @@ def write(verdicts: Sequence[Verdict], folder: Path) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """JSON knows neither NaN nor infinity: they become null and a very large number."""
+    """JSON knows neither NaN, infinity nor numpy: they become null, a very large number and Python's own."""
+    if isinstance(value, np.generic):
+        value = value.item()
     if isinstance(value, dict):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -56,6 +56,7 @@ class Job:
         finally:
             self.hook.close()
             self._write_facts()
+            self._conclude()
 
     def _run(self) -> None:
         with self.chronicle.phase("reading"):
@@ -85,6 +86,13 @@ class Job:
             stop_on=tuple(name.strip() for name in chosen.stop_on.split(",") if name.strip()),
             tensorboard=chosen.tensorboard,
         )
+
+    def _conclude(self) -> None:
+        if self.chosen.debug == "off" or self.stop.requested:
+            return
+        from image_classifier.insight import conclusion  # readers of tensors and templates, wanted only at the end
+
+        conclusion.conclude(self.layout.output, self.layout.output_data)
 
     def _write_facts(self) -> None:
         """Write `run.json`; a job does not fail for want of it."""
