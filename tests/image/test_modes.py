@@ -123,6 +123,9 @@ def test_a_request_that_hangs_is_504_its_worker_ends_and_others_are_answered(
         while before <= {worker.pid for worker in server.workers()}:
             assert time.monotonic() < end, "the worker that hung is still there"
             time.sleep(0.2)
+        while len(server.workers()) < len(before):
+            assert time.monotonic() < end + 40, "no worker took its place"
+            time.sleep(0.2)
         assert server.wait_until_ready().invoke(stream.getvalue()).status == 200
 
 

@@ -4,17 +4,18 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 from aiohttp import web
 
 from image_classifier.contract import Settings
 from image_classifier.errors import RequestError
-from image_classifier.serving import formats, openapi, wire
+from image_classifier.serving import formats, java, openapi, wire
 from image_classifier.serving.gate import Gate
 from image_classifier.serving.http_server import REQUEST_ID_HEADER, error_response
 from image_classifier.serving.intake import Body, Intake
@@ -71,6 +72,7 @@ class Door:
     in_flight: int = 0
 
     def __post_init__(self) -> None:
+        self._working: set[asyncio.Task[web.Response]] = set()
         self._uploads = Gate(self.server.sizing.uploads, self.server.sizing.queue)
         self.telemetry.gauge("classifier_in_flight", "Requests not answered yet.", lambda: self.in_flight)
         self.telemetry.gauge("classifier_waiting", "Requests that wait for a worker.", self._waiting)
@@ -160,12 +162,30 @@ class Door:
         try:
             async with asyncio.timeout(seconds):
                 body = await intake.read()
-                async with (model.gate if isinstance(body, bytes) else self._uploads).enter():
-                    return await self.predict(model, body, headers)
+                gate = model.gate if isinstance(body, bytes) else self._uploads
+                await gate.enter()
+                return await asyncio.shield(self._work(gate, self.predict(model, body, headers)))
         except TimeoutError:
             raise RequestError(504, "timeout", f"No answer within {seconds} seconds; try again.") from None
         except aiohttp.ClientError:
             raise intake.refusal or RequestError(503, "unavailable", _MMS_ERRORS[503][1]) from None
+
+    def _work(self, gate: Gate, prediction: Coroutine[Any, Any, web.Response]) -> asyncio.Task[web.Response]:
+        """Hold a slot until a worker is done, also when the caller's deadline has passed.
+
+        MMS loses a worker for good when it ends while the connection of its request is closed already.
+        """
+        task = asyncio.create_task(prediction)
+        self._working.add(task)
+
+        def end(done: asyncio.Task[web.Response]) -> None:
+            gate.leave()
+            self._working.discard(done)
+            if not done.cancelled():
+                done.exception()  # the caller was told, or has gone
+
+        task.add_done_callback(end)
+        return task
 
     async def predict(self, model: Model, body: Body, headers: dict[str, str]) -> web.Response:
         """Let a worker answer.
@@ -174,11 +194,11 @@ class Door:
             RequestError: it could not; 503 where another worker can.
             aiohttp.ClientError: MMS does not answer.
         """
-        start = time.monotonic()
-        headers = {"Content-Type": "application/octet-stream", **headers}
-        # the deadline is the caller's
+        start, headers = time.monotonic(), {"Content-Type": "application/octet-stream", **headers}
+        # the deadline is the caller's, and the worker ends itself soon after it
+        timeout = aiohttp.ClientTimeout(self.settings.request_seconds + java.PATIENCE)
         async with self.server.predictions.post(
-            f"/predictions/{model.name}", data=body, headers=headers, timeout=aiohttp.ClientTimeout(None)
+            f"/predictions/{model.name}", data=body, headers=headers, timeout=timeout
         ) as response:
             content = await response.read()
             self.telemetry.predicted(response.headers.get(wire.STAGES, ""), time.monotonic() - start)
@@ -187,8 +207,7 @@ class Door:
     def _worker_headers(self, request: web.Request, own_formats: bool) -> dict[str, str]:
         custom = request.headers.get(CUSTOM_ATTRIBUTES_HEADER, "")
         if len(custom) > ATTRIBUTES_LIMIT:
-            reason = f"{CUSTOM_ATTRIBUTES_HEADER} is longer than {ATTRIBUTES_LIMIT} characters."
-            raise RequestError(400, "bad_option", reason)
+            raise RequestError(400, "bad_option", f"{CUSTOM_ATTRIBUTES_HEADER} has over {ATTRIBUTES_LIMIT} characters.")
         accept = request.headers.get("Accept", "")
         content_type = request.headers.get("Content-Type", "")
         headers = {wire.REQUEST_ID: _request_id(request)}

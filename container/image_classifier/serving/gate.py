@@ -1,8 +1,6 @@
 """Admission: so many requests at work, so many waiting, and no more."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 
 from image_classifier.errors import RequestError
 
@@ -20,9 +18,8 @@ class Gate:
         self._queue = queue
         self.waiting = 0
 
-    @asynccontextmanager
-    async def enter(self) -> AsyncIterator[None]:
-        """Wait for a slot, and hold it.
+    async def enter(self) -> None:
+        """Wait for a slot; who has one gives it back with `leave`.
 
         Raises:
             RequestError: 503, too many wait already.
@@ -34,7 +31,7 @@ class Gate:
             await self._free.acquire()
         finally:
             self.waiting -= 1
-        try:
-            yield
-        finally:
-            self._free.release()
+
+    def leave(self) -> None:
+        """Give the slot back."""
+        self._free.release()
