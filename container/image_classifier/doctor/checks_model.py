@@ -20,6 +20,7 @@ from image_classifier.contract import Settings
 from image_classifier.doctor.report import Check, Finding, ok, problem, warning
 from image_classifier.errors import PlatformError, UserError, sentence
 from image_classifier.serving import handler, sizing
+from image_classifier.serving.formats import Body
 from image_classifier.serving.location import find
 from image_classifier.serving.wire import ACCEPT, CONTENT_TYPE, REQUEST_ID
 
@@ -80,7 +81,7 @@ def prediction(folder: Path, settings: Settings) -> Finding:
     context = Context("doctor", str(folder), {}, 1, 0 if torch.cuda.is_available() else None, "")
     with _quiet() as reasons:
         handler.handle(None, context)
-        headers = {CONTENT_TYPE: "image/png", ACCEPT: settings.default_accept, REQUEST_ID: "doctor"}
+        headers = {CONTENT_TYPE: Body.PICTURE, ACCEPT: settings.default_accept, REQUEST_ID: "doctor"}
         context.request_processor = [RequestProcessor(headers)]
         start = time.perf_counter()
         (answer,) = handler.handle([{"body": _picture()}], context) or [b""]
