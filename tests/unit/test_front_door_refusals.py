@@ -39,7 +39,7 @@ def test_a_body_at_the_limit_passes(run: Run) -> None:
     ("method", "path", "headers", "status", "code"),
     [
         ("POST", "/invocations", {"Content-Type": "text/plain"}, 415, "unsupported_media_type"),
-        ("POST", "/invocations", {**JPEG, "Accept": "text/csv;q=0.5, image/png"}, 406, "not_acceptable"),
+        ("POST", "/invocations", {**JPEG, "Accept": "text/html;q=0.5, image/png"}, 406, "not_acceptable"),
         ("POST", "/invocations?top_k=0", JPEG, 400, "bad_option"),
         ("POST", "/invocations", {**JPEG, "X-Amzn-SageMaker-Custom-Attributes": "top_k=x"}, 400, "bad_option"),
         ("GET", "/", {}, 404, "not_found"),

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jsonschema_rs
@@ -10,18 +12,22 @@ from aiohttp import web
 
 from image_classifier.contract import Settings
 from image_classifier.errors import RequestError
-from image_classifier.serving import answers, formats, openapi
+from image_classifier.serving import answers, formats, openapi, sizing
 from image_classifier.serving.answers import Outcome, Prediction
 from image_classifier.serving.formats import Options, Output
-from image_classifier.serving.front_door import FrontDoor
+from image_classifier.serving.front_door import Door
 from image_classifier.serving.multi_model import MultiModelDoor
+from image_classifier.serving.single_model import SingleModelDoor
 
 LABELS = ("amber", "blue")
 GOOD, BAD = Prediction([1.0, 2.0], [0.25, 0.75]), RequestError(400, "bad_image", "No.")
 
 
-def application(door: type[FrontDoor], **environ: str) -> web.Application:
-    return door(Settings.from_environment(environ), server=None).application()  # type: ignore[arg-type]
+def application(door: type[Door], **environ: str) -> web.Application:
+    settings = Settings.from_environment({"SAGEMAKER_MODEL_SERVER_WORKERS": "1", **environ})
+    sizes = sizing.compute(settings, Path("nowhere"))
+    server = SimpleNamespace(sizing=sizes)  # the real one would start Java
+    return door(settings, server).application()  # type: ignore[arg-type]
 
 
 def described(app: web.Application) -> Any:
@@ -35,9 +41,13 @@ def described(app: web.Application) -> Any:
 
 @pytest.mark.parametrize(
     ("door", "environ"),
-    [(FrontDoor, {}), (FrontDoor, {"CLASSIFIER_PAGE": "true"}), (MultiModelDoor, {"SAGEMAKER_MULTI_MODEL": "true"})],
+    [
+        (SingleModelDoor, {}),
+        (SingleModelDoor, {"CLASSIFIER_PAGE": "true"}),
+        (MultiModelDoor, {"SAGEMAKER_MULTI_MODEL": "true"}),
+    ],
 )
-def test_every_route_is_described_and_nothing_else(door: type[FrontDoor], environ: dict[str, str]) -> None:
+def test_every_route_is_described_and_nothing_else(door: type[Door], environ: dict[str, str]) -> None:
     app = application(door, **environ)
     served = {
         (route.resource.canonical, route.method.lower())
@@ -50,7 +60,9 @@ def test_every_route_is_described_and_nothing_else(door: type[FrontDoor], enviro
 
 
 def test_the_limits_are_those_of_the_settings() -> None:
-    app = application(FrontDoor, CLASSIFIER_MAX_RECORDS="7", SAGEMAKER_MAX_PAYLOAD_IN_MB="9", CLASSIFIER_TOP_K="3")
+    app = application(
+        SingleModelDoor, CLASSIFIER_MAX_RECORDS="7", SAGEMAKER_MAX_PAYLOAD_IN_MB="9", CLASSIFIER_TOP_K="3"
+    )
     operation = described(app)["paths"]["/invocations"]["post"]
     assert operation["description"] == "At most 7 pictures in 9 MiB."
     assert operation["parameters"][0]["schema"]["default"] == 3

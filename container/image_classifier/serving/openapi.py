@@ -20,6 +20,7 @@ _REASONS = {
     400: "The body, a picture in it or an option cannot be used.",
     404: "There is no such model.",
     406: "The Accept header cannot be met.",
+    408: "The body stopped coming.",
     409: "The model is loaded already.",
     413: "The body, the number of pictures or the answer is beyond the limit.",
     415: "The Content-Type is not accepted.",
@@ -134,7 +135,7 @@ def _paths(settings: Settings) -> Json:
 
 def _invocation(settings: Settings) -> Json:
     answers = {200: {"description": "The labels.", "content": {kind: {"schema": _answer(kind)} for kind in Output}}}
-    return _operation("Classify pictures", answers, 400, 404, 406, 413, 415, 500, 503, 504, 507) | {
+    return _operation("Classify pictures", answers, 400, 404, 406, 408, 413, 415, 500, 503, 504, 507) | {
         "description": f"At most {settings.max_records} pictures in {settings.max_payload_mb} MiB.",
         "parameters": _parameters(settings),
         "requestBody": {
