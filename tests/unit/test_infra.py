@@ -168,7 +168,6 @@ class TestTheFile:
         resource = template["Resources"][name]
         assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == ("Retain", "Retain")
 
-    @pytest.mark.skipif(not LIFECYCLE.exists(), reason="build_and_push.sh sets no lifecycle policy here")
     def test_the_lifecycle_policy_is_the_one_a_push_sets(self, template: dict[str, Any]) -> None:
         text = template["Resources"]["Repository"]["Properties"]["LifecyclePolicy"]["LifecyclePolicyText"]
         assert json.loads(text) == json.loads(LIFECYCLE.read_text(encoding="utf-8"))
