@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from image_classifier import networks
 from image_classifier.errors import UserError
+from image_classifier.insight.hook import Wishes
 
 # Names of SageMaker's built-in image classifier and of common scripts.
 ALIASES = {
@@ -106,6 +107,16 @@ class Hyperparameters(BaseModel):
         if self.stop_on and self.debug == "off":
             raise ValueError("stop_on needs what the Debugger saves; set debug=light, or leave stop_on out")
         return self
+
+    def wishes(self) -> Wishes:
+        """What the hook is asked for."""
+        return Wishes(
+            debug=self.debug,
+            debug_interval=self.debug_interval,
+            profile_steps=self.profile_steps,
+            stop_on=tuple(name.strip() for name in self.stop_on.split(",") if name.strip()),
+            tensorboard=self.tensorboard,
+        )
 
 
 # What only tells about a job, and changes nothing of what it learns.

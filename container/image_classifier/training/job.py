@@ -4,6 +4,7 @@ import csv
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ class Job:
     def __post_init__(self) -> None:
         self.chronicle = Chronicle()
         on_sagemaker = bool(self.settings.training_job_name)
-        self.hook = hook.create(self.layout, self._wishes(), self.settings.use_smdebug, on_sagemaker)
+        self.hook = hook.create(self.layout, self.chosen.wishes(), self.settings.use_smdebug, on_sagemaker)
 
     def run(self) -> None:
         """Train, save the artifact, and check that it can be loaded.
@@ -76,16 +77,6 @@ class Job:
             result = self._test(network, data)
         with self.chronicle.phase("saving"):
             self._save(network, data, done, result)
-
-    def _wishes(self) -> hook.Wishes:
-        chosen = self.chosen
-        return hook.Wishes(
-            debug=chosen.debug,
-            debug_interval=chosen.debug_interval,
-            profile_steps=chosen.profile_steps,
-            stop_on=tuple(name.strip() for name in chosen.stop_on.split(",") if name.strip()),
-            tensorboard=chosen.tensorboard,
-        )
 
     def _conclude(self) -> None:
         if self.chosen.debug == "off" or self.stop.requested:
@@ -130,7 +121,8 @@ class Job:
         """Train the network in place: all of it, or its head on features of the frozen rest."""
         train: Source = self._source(data.train, augmented=True)
         validation: Source = self._source(data.validation)
-        module, set_mode = network, _train_mode(network, self.chosen)
+        module: nn.Module = network
+        set_mode: Callable[[], Any] = partial(networks.set_train_mode, network, self.chosen.freeze_backbone)
         if features.stand_in(self.chosen, network):
             logger.info("The backbone is frozen and the pictures do not change: its features are computed once.")
             module = networks.linear_head(network, self.chosen.architecture) or network
@@ -220,10 +212,6 @@ class Job:
 
 def _describe(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-
-
-def _train_mode(network: nn.Module, chosen: Hyperparameters) -> Callable[[], Any]:
-    return lambda: networks.set_train_mode(network, chosen.freeze_backbone)
 
 
 def _check_input_size(network: nn.Module, chosen: Hyperparameters) -> None:
