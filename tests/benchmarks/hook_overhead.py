@@ -3,8 +3,9 @@
     python tests/benchmarks/hook_overhead.py --steps 300
 
 ResNet-18, frozen and unfrozen, batch 8, 64 px, one thread. The kinds take turns step by step, in random order, so
-whatever else the machine does meets all of them alike; ratios are of each round's steps, and the median of them is reported. Saving
-steps are rare in every kind but "losses every step": means show them, medians do not. Writes hook_overhead.md.
+whatever else the machine does meets all of them alike; ratios are of each round's steps, and the median of them is
+reported. Saving steps are rare in every kind but "losses every step": means show them, medians do not.
+Writes hook_overhead.md.
 """
 
 import argparse

@@ -130,3 +130,17 @@ def test_it_can_be_switched_off(pictures: Path, tmp_path: Path) -> None:
     assert done.code == 0, done.log
     assert "hook on" not in done.log
     assert not (tmp_path / "output/tensors").exists()
+
+
+def test_a_rule_ends_a_hopeless_job_in_its_first_epoch(pictures: Path, tmp_path: Path) -> None:
+    hopeless = {"epochs": "6", "optimizer": "sgd", "learning_rate": "9", "schedule": "constant"}
+    done = doors.train(tmp_path, {**QUICK, **hopeless, "stop_on": "WeightUpdateRatio"}, {"training": pictures})
+    assert done.code == 1, done.log
+    assert done.failure.startswith("Stopped after the first epoch, as stop_on asks: WeightUpdateRatio: ")
+    assert "epoch=2;" not in done.log
+
+
+def test_an_unknown_rule_is_refused_with_the_known_ones(pictures: Path, tmp_path: Path) -> None:
+    done = doors.train(tmp_path, {**QUICK, "stop_on": "Nonsense"}, {"training": pictures})
+    assert done.code == 1, done.log
+    assert done.failure.startswith("There is no rule Nonsense; known are ")
