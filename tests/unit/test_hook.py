@@ -142,6 +142,7 @@ def test_without_a_configuration_light_saves_losses_labels_predictions_and_summa
         "statistics/activity/1",
         "statistics/activation/1",
         "statistics/input/Sequential",
+        "statistics/training/Sequential",
         "statistics/loss/CrossEntropyLoss",
         *(f"statistics/{kind}/{name}" for kind in kinds for name in names),
     }

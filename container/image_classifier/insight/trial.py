@@ -61,7 +61,7 @@ class _Slot:
     length: int
 
     def read(self) -> Array:
-        with self.file.open("rb") as file:
+        with open(self.file, "rb") as file:
             file.seek(self.start)
             return decode(file.read(self.length))
 
@@ -177,9 +177,9 @@ class Trial:
         if step in self._modes:  # another worker of the same step
             return True
         self._modes[step] = mode
+        file = path.parents[2] / index["meta"].get("event_file_name", "")
         for item in index.get("tensor_payload", ()):
             kind, subject = self._names.kind(item["tensorname"])
-            file = path.parents[2] / index["meta"]["event_file_name"]
             slot = _Slot(step, mode_step, subject, file, int(item["start_idx"]), int(item["length"]))
             self._slots[mode, kind].append(slot)
         return True

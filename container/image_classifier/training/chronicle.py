@@ -12,6 +12,7 @@ from torch import nn
 from image_classifier.insight import timeline
 from image_classifier.insight.collections import activations
 from image_classifier.insight.run_facts import Phase, RunFacts
+from image_classifier.training import doubles
 from image_classifier.training.dataset import Dataset
 
 _NORMALIZING = (
@@ -71,6 +72,11 @@ def of_data(data: Dataset) -> dict[str, Any]:
         "classes": data.classes,
         "class_counts": tuple(targets.count(number) for number in range(len(data.classes))),
         "counts": {name: len(split) for name, split in splits.items() if split is not None},
+        "duplicates": {
+            name: doubles.count(data.train.paths, split.paths)
+            for name, split in splits.items()
+            if split is not None and split is not data.train
+        },
     }
 
 
