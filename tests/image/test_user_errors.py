@@ -112,8 +112,15 @@ MISTAKES = [
     Mistake("one picture", ("001.Circle", "single training picture"), data=one_picture_of_a_class),
     Mistake("class only in test", ("train and test differ", "003.Dots"), data=class_only_in_test),
     Mistake("class not in validation", ("train and validation differ", "003.Dots"), data=class_missing_in_validation),
-    Mistake("truncated picture", ("train/001.Circle/002.png", "damaged", "Remove or replace"), data=truncated_picture),
-    Mistake("text as picture", ("valid/002.Cross/notes.jpg", "not a picture"), data=text_as_picture),
+    Mistake(
+        "truncated picture",
+        ("train/001.Circle/002.png", "damaged", "Remove or replace"),
+        {"max_bad_pictures": "0"},
+        truncated_picture,
+    ),
+    Mistake(
+        "text as picture", ("valid/002.Cross/notes.jpg", "not a picture"), {"max_bad_pictures": "0"}, text_as_picture
+    ),
     Mistake("other weights", ("architecture=resnet18", "missing"), FINE_TUNE, weights_of_another_network),
     Mistake("damaged weights", ("resnet18.pth",), FINE_TUNE, weights_that_are_damaged),
     Mistake("weights with code", ("resnet18.pth", "state_dict()"), FINE_TUNE, weights_with_code),

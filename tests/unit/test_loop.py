@@ -53,7 +53,13 @@ def make_trainer(folder: Path, stop: Stop | None = None, module: nn.Module | Non
     }
     checkpoints = Checkpoints(folder, "test")
     return Trainer(
-        module=module, num_classes=3, chosen=chosen, checkpoints=checkpoints, stop=stop, set_mode=module.train, **parts
+        module=module,
+        class_counts=(4, 4, 4),
+        chosen=chosen,
+        checkpoints=checkpoints,
+        stop=stop,
+        set_mode=module.train,
+        **parts,
     )
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from image_classifier.training.hyperparameters import Hyperparameters
-from image_classifier.training.optimization import learning_rate, make_optimizer
+from image_classifier.training.optimization import learning_rate, make_loss, make_optimizer
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,16 @@ def test_frozen_parameters_are_left_out() -> None:
     module[0].requires_grad_(False)
     (group,) = make_optimizer(module.parameters(), Hyperparameters()).param_groups
     assert [id(p) for p in group["params"]] == [id(p) for p in module[1].parameters()]
+
+
+def test_balanced_weights_give_every_class_the_same_say() -> None:
+    counts, logits = (6, 3, 1), torch.randn(10, 3, generator=torch.Generator().manual_seed(0))
+    targets = torch.tensor([0] * 6 + [1] * 3 + [2])
+    loss = make_loss(counts, Hyperparameters(class_weights="balanced"))
+    by_class = [nn.functional.cross_entropy(logits[targets == c], targets[targets == c]) for c in range(3)]
+    torch.testing.assert_close(loss(logits, targets), torch.stack(by_class).mean())
+    plain = make_loss(counts, Hyperparameters())
+    torch.testing.assert_close(plain(logits, targets), nn.functional.cross_entropy(logits, targets))
 
 
 def course(schedule: str, total: int = 1000) -> list[float]:

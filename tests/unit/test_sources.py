@@ -14,6 +14,7 @@ from image_classifier import images
 from image_classifier.errors import UserError
 from image_classifier.images import Preprocessing
 from image_classifier.training.dataset import Split
+from image_classifier.training.rejects import Rejects
 from image_classifier.training.sources import AHEAD, FeatureSource, PictureSource, plan
 
 Make = Callable[..., Path]
@@ -97,13 +98,34 @@ def test_a_bad_picture_is_named_with_what_to_do(split: Split) -> None:
     with pytest.raises(UserError) as caught:
         list(source(split).batches(4))
     message = str(caught.value)
-    assert "blue/000.png: The data is not a picture" in message
-    assert message.endswith("Remove or replace this file.")
+    assert message.startswith("1 picture cannot be used, and max_bad_pictures=0: ")
+    assert "blue/000.png (The data is not a picture" in message
+    assert message.endswith("Remove or replace them, or raise the limit.")
 
 
-def test_a_picture_beyond_the_limit_is_named(split: Split) -> None:
-    with pytest.raises(UserError, match=r"amber/000\.png: The picture has 24 x 20 pixels; the limit is 100"):
+def test_a_picture_beyond_the_pixel_limit_is_named(split: Split) -> None:
+    with pytest.raises(UserError, match=r"amber/000\.png \(The picture has 24 x 20 pixels; the limit is 100"):
         list(source(split, max_pixels=100).batches(4))
+
+
+@pytest.mark.parametrize("epoch", [None, 1, 2])
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_bad_pictures_below_the_limit_are_left_out_of_every_pass(
+    split: Split, epoch: int | None, batch_size: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad = (1, 5)
+    for row in bad:
+        split.paths[row].write_bytes(b"no picture")
+    read = source(split, rejects=Rejects(limit=2))
+    for _ in range(2):
+        batches = list(read.batches(batch_size, epoch))
+        planned = plan(len(split), batch_size, epoch, read.seed)
+        assert len(batches) == len(planned)
+        for (inputs, targets), rows in zip(batches, planned, strict=True):
+            assert targets.tolist() == [split.targets[row] for row in rows if row not in bad]
+            assert inputs.shape == (len(targets), 3, 32, 32)
+    assert set(read.rejects.found) == {split.paths[row] for row in bad}
+    assert caplog.text.count("Left out") == 2, "each is named once"
 
 
 def test_decoding_keeps_a_bounded_lead(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:

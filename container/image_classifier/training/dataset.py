@@ -30,6 +30,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def counts(self) -> tuple[int, ...]:
+        """Pictures of each class."""
+        return tuple(self.targets.count(target) for target in range(max(self.targets) + 1))
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -39,6 +43,10 @@ class Dataset:
     train: Split
     validation: Split
     test: Split | None
+
+    def smallest(self) -> int:
+        """Number of pictures in the smallest split."""
+        return min(len(split) for split in (self.train, self.validation, self.test) if split)
 
     def describe(self) -> str:
         """One line with the counts."""

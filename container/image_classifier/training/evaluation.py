@@ -86,6 +86,8 @@ class Evaluator:
         try:
             for inputs, targets in progress(source.batches(self.batch_size), total, label):
                 self.stop.check()
+                if not len(targets):
+                    continue
                 with around():
                     with torch.inference_mode():
                         output = module(inputs.to(self.device)).float().cpu()
@@ -120,7 +122,7 @@ class Evaluator:
         confusion = torch.zeros(num_classes, num_classes, dtype=torch.int64)
         for logits, targets in self.predict(module, source, label, around):
             if heard is not None:
-                heard(logits, targets)
+                heard(logits.to(self.device), targets.to(self.device))
             loss += float(nn.functional.cross_entropy(logits, targets, reduction="sum"))
             confusion.index_put_((targets, logits.argmax(1)), torch.ones_like(targets), accumulate=True)
             parts.append(Ranking.of(logits, targets))

@@ -66,6 +66,12 @@ class Hyperparameters(BaseModel):
         le=1000,
         description="Stop after so many epochs without a better validation; 0 never stops early.",
     )
+    class_weights: Literal["none", "balanced"] = Field(
+        "none", description="`balanced`: a rare class weighs as much in the loss as a common one."
+    )
+    max_bad_pictures: int = Field(
+        10, ge=0, le=1_000_000, description="Pictures that may be damaged; they are named and left out."
+    )
     num_workers: int = Field(0, ge=0, le=128, description="Threads that decode pictures; 0 takes one for each core.")
     seed: int = Field(0, ge=0, le=2**31 - 1, description="Same seed, data and machine: same weights.")
 

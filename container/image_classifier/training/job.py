@@ -23,6 +23,7 @@ from image_classifier.training.dataset import Dataset, Split
 from image_classifier.training.evaluation import Evaluation, Evaluator
 from image_classifier.training.hyperparameters import OBSERVING, Hyperparameters
 from image_classifier.training.loop import Progress, Trainer
+from image_classifier.training.rejects import Rejects
 from image_classifier.training.sources import PictureSource, Source
 from image_classifier.training.stopping import Stop, Stopped
 
@@ -63,6 +64,7 @@ class Job:
         with self.chronicle.phase("reading"):
             data = dataset.find(self.layout.channels(), self.chosen.validation_fraction, self.chosen.seed)
         logger.info(data.describe())
+        self.rejects = Rejects(min(self.chosen.max_bad_pictures, data.smallest() - 1))
         self.chronicle.note(**chronicle.of_data(data))
         machine.keep_freed_memory()
         threads = machine.cores()
@@ -114,6 +116,7 @@ class Job:
             threads=self.chosen.num_workers or machine.cores(),
             seed=self.chosen.seed,
             augmentation=self.chosen.augmentation if augmented else "none",
+            rejects=self.rejects,
             decoded=self.hook.decoded,
         )
 
@@ -133,7 +136,7 @@ class Job:
             module=module,
             train=train,
             validation=validation,
-            num_classes=len(data.classes),
+            class_counts=data.train.counts(),
             chosen=self.chosen,
             evaluator=self.evaluator,
             checkpoints=Checkpoints(self.layout.checkpoints, self._fingerprint(data)),

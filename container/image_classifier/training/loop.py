@@ -22,7 +22,7 @@ from image_classifier.training.checkpoint import Checkpoints
 from image_classifier.training.evaluation import Evaluation, Evaluator
 from image_classifier.training.hyperparameters import Hyperparameters
 from image_classifier.training.metrics import metric_line
-from image_classifier.training.optimization import learning_rate, make_optimizer
+from image_classifier.training.optimization import learning_rate, make_loss, make_optimizer
 from image_classifier.training.progress import progress
 from image_classifier.training.sources import Batch, Source
 from image_classifier.training.stopping import Stop, Stopped
@@ -60,7 +60,7 @@ class Trainer:
     module: nn.Module
     train: Source
     validation: Source
-    num_classes: int
+    class_counts: tuple[int, ...]  # training pictures of each class
     chosen: Hyperparameters
     evaluator: Evaluator
     checkpoints: Checkpoints
@@ -73,7 +73,7 @@ class Trainer:
 
     def __post_init__(self) -> None:
         self.optimizer = make_optimizer(self.module.parameters(), self.chosen)
-        self.loss = nn.CrossEntropyLoss(label_smoothing=self.chosen.label_smoothing)
+        self.loss = make_loss(self.class_counts, self.chosen).to(self.evaluator.device)
         self.steps = -(-len(self.train) // self.chosen.batch_size)
         self.progress = Progress()
         self.best: Weights = {}
@@ -123,7 +123,7 @@ class Trainer:
         return self.evaluator.evaluate(
             self.module,
             self.validation,
-            self.num_classes,
+            len(self.class_counts),
             "Validating",
             heard=self.loss,
             around=lambda: self.hook.step(training=False),
@@ -146,8 +146,10 @@ class Trainer:
         label = f"Epoch {epoch} of {self.chosen.epochs}"
         for batch in progress(self.hook.batches(batches), self.steps - self.progress.step, label):
             self.stop.check()
-            with self.hook.step(training=True):
-                self._step(batch)
+            if len(batch[1]):
+                with self.hook.step(training=True):
+                    self._step(batch)
+            self.progress.step += 1
 
     def _step(self, batch: Batch) -> None:
         number = self._steps_taken()
@@ -163,7 +165,6 @@ class Trainer:
         self.progress.loss_sum += float(loss.detach()) * len(targets)
         self.progress.correct += int((logits.detach().argmax(1) == targets).sum())
         self.progress.seen += len(targets)
-        self.progress.step += 1
 
     def _steps_taken(self) -> int:
         return self.progress.epoch * self.steps + self.progress.step

@@ -1,4 +1,4 @@
-"""The optimizer, and the course of the learning rate as a plain function of the step."""
+"""The loss, the optimizer, and the course of the learning rate as a plain function of the step."""
 
 import math
 from collections.abc import Iterable
@@ -17,6 +17,14 @@ def make_optimizer(parameters: Iterable[nn.Parameter], chosen: Hyperparameters) 
         return torch.optim.SGD(learning, lr=rate, momentum=chosen.momentum, weight_decay=decay)
     kind = torch.optim.AdamW if chosen.optimizer == "adamw" else torch.optim.Adam
     return kind(learning, lr=rate, weight_decay=decay)
+
+
+def make_loss(class_counts: tuple[int, ...], chosen: Hyperparameters) -> nn.CrossEntropyLoss:
+    """Build the loss; balanced weights are the inverse class frequencies, with a mean of one over the samples."""
+    weight = None
+    if chosen.class_weights == "balanced":
+        weight = sum(class_counts) / (len(class_counts) * torch.tensor(class_counts, dtype=torch.float32))
+    return nn.CrossEntropyLoss(weight=weight, label_smoothing=chosen.label_smoothing)
 
 
 def learning_rate(chosen: Hyperparameters, step: int, total: int) -> float:

@@ -7,18 +7,17 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import Protocol
 
 import torch
 
 from image_classifier import images
-from image_classifier.errors import UserError
 from image_classifier.images import ImageError, Preprocessing
 from image_classifier.training.augmentation import Kind, augment, draws, mirrors
 from image_classifier.training.dataset import Split
+from image_classifier.training.rejects import Rejects
 
 Batch = tuple[torch.Tensor, torch.Tensor]  # network input, targets (int64)
 AHEAD = 3  # batches that are decoded before they are asked for
@@ -58,7 +57,8 @@ def plan(count: int, batch_size: int, epoch: int | None, seed: int) -> list[list
 class PictureSource:
     """Pictures of a split, decoded on the fly.
 
-    Gives float32 [n, 3, image_size, image_size], normalised.
+    Gives float32 [n, 3, image_size, image_size], normalised. A picture that cannot be decoded is missing from its
+    batch, in every pass; a batch may so become empty.
     """
 
     split: Split
@@ -67,6 +67,7 @@ class PictureSource:
     threads: int
     seed: int = 0
     augmentation: Kind = "none"
+    rejects: Rejects = field(default_factory=lambda: Rejects(limit=0))
     decoded: Callable[[float], object] = lambda _started: None  # hears when a thread began a picture it has finished
 
     def __len__(self) -> int:
@@ -77,25 +78,33 @@ class PictureSource:
         targets = torch.tensor(self.split.targets)
         planned = plan(len(self), batch_size, epoch, self.seed)[skip:]
         for rows, pixels in zip(planned, self._decoded(planned, epoch), strict=True):
-            yield images.normalise(torch.stack(pixels), self.preprocessing), targets[rows]
+            good = {row: picture for row, picture in zip(rows, pixels, strict=True) if picture is not None}
+            side = self.preprocessing.image_size
+            batch = torch.stack([*good.values()]) if good else torch.empty(0, 3, side, side, dtype=torch.uint8)
+            yield images.normalise(batch, self.preprocessing), targets[list(good)]
 
-    def _decoded(self, planned: list[list[int]], epoch: int | None) -> Iterator[list[torch.Tensor]]:
+    def _decoded(self, planned: list[list[int]], epoch: int | None) -> Iterator[list[torch.Tensor | None]]:
         with ThreadPoolExecutor(self.threads, thread_name_prefix="decode") as pool:
             yield from _in_order(pool, lambda row: self._timed(row, epoch), planned)
 
-    def _timed(self, row: int, epoch: int | None) -> torch.Tensor:
+    def _timed(self, row: int, epoch: int | None) -> torch.Tensor | None:
         started = time.time()
         pixels = self.read(row, epoch)
         self.decoded(started)
         return pixels
 
-    def read(self, row: int, epoch: int | None = None) -> torch.Tensor:
-        """Decode one picture: uint8 [3, image_size, image_size]."""
+    def read(self, row: int, epoch: int | None = None) -> torch.Tensor | None:
+        """Decode one picture: uint8 [3, image_size, image_size]; None when it cannot be used.
+
+        Raises:
+            UserError: too many cannot.
+        """
         path = self.split.paths[row]
         try:
             image = images.decode(path.read_bytes(), self.max_pixels)
         except ImageError as error:
-            raise UserError(f"{_short(path)}: {error} Remove or replace this file.") from None
+            self.rejects.add(path, str(error).rstrip("."))
+            return None
         if epoch is None or self.augmentation == "none":
             return images.to_tensor(images.centre_crop(image, self.preprocessing))
         draw = draws(self.seed, epoch, row)
@@ -129,10 +138,10 @@ class FeatureSource:
 
 
 def _in_order(
-    pool: ThreadPoolExecutor, read: Callable[[int], torch.Tensor], planned: Sequence[list[int]]
-) -> Iterator[list[torch.Tensor]]:
+    pool: ThreadPoolExecutor, read: Callable[[int], torch.Tensor | None], planned: Sequence[list[int]]
+) -> Iterator[list[torch.Tensor | None]]:
     """Run `read` over all rows with a bounded lead, and give the results batch by batch."""
-    waiting: deque[list[Future[torch.Tensor]]] = deque()
+    waiting: deque[list[Future[torch.Tensor | None]]] = deque()
     todo = iter(planned)
 
     def submit(count: int) -> None:
@@ -148,7 +157,3 @@ def _in_order(
         for futures in waiting:
             for future in futures:
                 future.cancel()
-
-
-def _short(path: Path) -> str:
-    return "/".join(path.parts[-3:])
