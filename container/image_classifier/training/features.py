@@ -8,7 +8,9 @@ import torch
 from torch import nn
 
 from image_classifier import networks
+from image_classifier.training import feature_store
 from image_classifier.training.evaluation import Evaluator
+from image_classifier.training.feature_store import FeatureStore
 from image_classifier.training.hyperparameters import Hyperparameters
 from image_classifier.training.sources import Batch, FeatureSource, PictureSource
 
@@ -22,18 +24,42 @@ def stand_in(parameters: Hyperparameters, network: nn.Module) -> bool:
 
 
 def extract(
-    network: nn.Module, architecture: str, source: PictureSource, evaluator: Evaluator, label: str
+    network: nn.Module,
+    architecture: str,
+    source: PictureSource,
+    evaluator: Evaluator,
+    label: str,
+    store: FeatureStore | None = None,
 ) -> FeatureSource:
-    """Run everything but the head over the pictures; the network is not changed.
+    """Run everything but the head over the pictures, or take what an earlier run kept; the network is not changed.
 
     Pictures with `light` augmentation have two views, the plain and the mirrored one.
 
     Raises:
         Stopped: the job was asked to stop.
     """
-    started = time.monotonic()
     backbone = copy.deepcopy(network)
     networks.replace_head(backbone, architecture, nn.Identity())
+    if store is None:
+        return FeatureSource(*_compute(backbone, source, evaluator, label), source.seed)
+    name = _name(backbone, architecture, source)
+    kept = store.load(name)
+    if kept is None:
+        features, targets = _compute(backbone, source, evaluator, label)
+        store.save(name, {"features": features, "targets": targets})
+        return FeatureSource(features, targets, source.seed)
+    logger.info("%s: %d pictures, kept from an earlier run (%s).", label, len(kept["targets"]), name)
+    return FeatureSource(kept["features"], kept["targets"], source.seed)
+
+
+def _name(backbone: nn.Module, architecture: str, source: PictureSource) -> str:
+    views = 2 if source.augmentation == "light" else 1
+    facts = (source.preprocessing, source.max_pixels, source.split.targets, views, torch.__version__)
+    return f"{architecture}-{feature_store.key(backbone.state_dict(), source.split.paths, *facts)}"
+
+
+def _compute(backbone: nn.Module, source: PictureSource, evaluator: Evaluator, label: str) -> Batch:
+    started = time.monotonic()
     plain, targets = _run(backbone, source, evaluator, label)
     views = [plain]
     if source.augmentation == "light":
@@ -41,7 +67,7 @@ def extract(
     seconds = time.monotonic() - started
     count = len(views) * len(targets)
     logger.info("%s: %d pictures in %.1f s (%.0f a second).", label, count, seconds, count / seconds)
-    return FeatureSource(torch.stack(views), targets, source.seed)
+    return torch.stack(views), targets
 
 
 def _run(module: nn.Module, source: PictureSource, evaluator: Evaluator, label: str) -> Batch:

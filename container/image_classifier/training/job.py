@@ -21,6 +21,7 @@ from image_classifier.training.checkpoint import Checkpoints, fingerprint
 from image_classifier.training.chronicle import Chronicle
 from image_classifier.training.dataset import Dataset, Split
 from image_classifier.training.evaluation import Evaluation, Evaluator
+from image_classifier.training.feature_store import FeatureStore
 from image_classifier.training.hyperparameters import OBSERVING, Hyperparameters
 from image_classifier.training.loop import Progress, Trainer
 from image_classifier.training.rejects import Rejects
@@ -156,14 +157,14 @@ class Job:
         return trainer.fit()
 
     def _features(self, network: nn.Module, data: Dataset) -> tuple[Source, Source]:
-        architecture, read = self.chosen.architecture, self._source
-        train = features.extract(
-            network, architecture, read(data.train, augmented=True), self.evaluator, "Features to train on"
-        )
-        validation = features.extract(
-            network, architecture, read(data.validation), self.evaluator, "Features to validate"
-        )
-        return train, validation
+        store = FeatureStore(self.layout.checkpoints / "features", self.layout.channels().get("features"))
+
+        def of(split: Split, label: str, augmented: bool = False) -> Source:
+            source = self._source(split, augmented)
+            return features.extract(network, self.chosen.architecture, source, self.evaluator, label, store)
+
+        train = of(data.train, "Features to train on", augmented=True)
+        return train, of(data.validation, "Features to validate")
 
     def _fingerprint(self, data: Dataset) -> str:
         pictures = [(path.parent.name, path.name, path.stat().st_size) for path in data.train.paths]
@@ -207,7 +208,8 @@ class Job:
         _write_tables(self.layout.output_data, config.labels, done, result)
         if data.test and result:
             folder, limit = self.layout.output_data, self.settings.max_pixels
-            predictions.write(folder, result.ranking, config.labels, data.test.paths, limit)
+            paths = [path for path in data.test.paths if path not in self.rejects.found]
+            predictions.write(folder, result.ranking, config.labels, paths, limit)
         _check_artifact(self.layout.model, network)
         kind = f"epoch {done.best_epoch}, the best by validation" if done.best_epoch else "an unfinished first epoch"
         logger.info("Model saved to %s (%s).", self.layout.model, kind)

@@ -1,0 +1,70 @@
+"""Features kept on disk, so that a restart or a tuning trial on the same data and backbone starts from them.
+
+Kept in `features/` of the checkpoint directory, which SageMaker mirrors to S3; a `features` channel may hold the
+files of an earlier job. Safetensors files, named by everything that decides their content.
+"""
+
+import hashlib
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+logger = logging.getLogger(__name__)
+
+
+def key(backbone: Mapping[str, torch.Tensor], paths: Sequence[Path], *facts: object) -> str:
+    """Sixteen characters that differ when the weights, the pictures or anything else that matters does.
+
+    Args:
+        backbone: state dictionary of what makes the features.
+        paths: the pictures, in order; their content counts, not their names.
+        facts: whatever else decides the features: preprocessing, views, versions.
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    for name, value in backbone.items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    for path in paths:
+        digest.update(hashlib.blake2b(path.read_bytes()).digest())
+    digest.update(repr(facts).encode())
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class FeatureStore:
+    """Where features are kept, and where else they may be found."""
+
+    folder: Path
+    channel: Path | None = None
+
+    def load(self, name: str) -> dict[str, torch.Tensor] | None:
+        """The tensors kept under a name; None when there are none. A damaged file is none, and is said."""
+        for folder in (self.folder, self.channel):
+            path = folder / f"{name}.safetensors" if folder else None
+            if path is None or not path.exists():
+                continue
+            try:
+                return load_file(path)
+            except (SafetensorError, OSError) as error:
+                logger.warning("The features in %s are damaged (%s); they are computed again.", path, error)
+        return None
+
+    def save(self, name: str, tensors: dict[str, torch.Tensor]) -> None:
+        """Keep tensors under a name. A disk that is full or read-only is said, and costs only the next start."""
+        path = self.folder / f"{name}.safetensors"
+        partial = path.with_suffix(".partial")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            save_file(tensors, partial)
+            os.replace(partial, path)
+        except (OSError, SafetensorError) as error:
+            with suppress(OSError):
+                partial.unlink()
+            logger.warning("The features could not be kept in %s (%s); a restart computes them again.", path, error)
