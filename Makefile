@@ -10,6 +10,7 @@ PORT ?= 8080
 PYTEST_ARGS ?= --numprocesses auto --maxprocesses 4 --dist loadfile
 MODEL ?= out/demo/model
 DIR ?= out/demo/output
+BENCH ?= real_data
 VENV := .venv
 BIN := $(VENV)/bin
 SHELL_SCRIPTS := build_and_push.sh docker/install.sh scripts/infra/deploy.sh .ci/run .ci/base_image.sh
@@ -47,8 +48,8 @@ test: prepare ## run all tests; with an engine in the image, without one in .ven
 	@echo "tests run $(if $(engine),in the image $(IMAGE) ($(engine) answers),in $(VENV): no container engine answers)"
 	@ENGINE="$(or $(engine),none)" $(BIN)/pytest $(PYTEST_ARGS)
 
-bench: ready setup ## train and serve real photos (needs ../shared/data; ARGS="--recipes frozen --seeds 0")
-	@PYTHONPATH=scripts:tests/image $(BIN)/python tests/benchmarks/real_data.py $(ARGS)
+bench: ready setup ## run a benchmark of tests/benchmarks (BENCH=real_data, ARGS="--seeds 0"; photos: ../shared/data)
+	@PYTHONPATH=scripts:tests/image $(BIN)/python tests/benchmarks/$(BENCH).py $(ARGS)
 
 lint: setup ## ruff, hadolint and shellcheck
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
