@@ -171,10 +171,7 @@ class Door:
             raise intake.refusal or RequestError(503, "unavailable", _MMS_ERRORS[503][1]) from None
 
     def _work(self, gate: Gate, prediction: Coroutine[Any, Any, web.Response]) -> asyncio.Task[web.Response]:
-        """Hold a slot until a worker is done, also when the caller's deadline has passed.
-
-        MMS loses a worker for good when it ends while the connection of its request is closed already.
-        """
+        """Hold a slot until a worker is done with it, also when the caller's deadline has passed before."""
         task = asyncio.create_task(prediction)
         self._working.add(task)
 
