@@ -133,7 +133,7 @@ def test_it_can_be_switched_off(pictures: Path, tmp_path: Path) -> None:
 
 
 def test_a_rule_ends_a_hopeless_job_in_its_first_epoch(pictures: Path, tmp_path: Path) -> None:
-    hopeless = {"epochs": "6", "optimizer": "sgd", "learning_rate": "9", "schedule": "constant"}
+    hopeless = {"epochs": "6", "optimizer": "sgd", "learning_rate": "1e-12", "schedule": "constant"}
     done = doors.train(tmp_path, {**QUICK, **hopeless, "stop_on": "WeightUpdateRatio"}, {"training": pictures})
     assert done.code == 1, done.log
     assert done.failure.startswith("Stopped after the first epoch, as stop_on asks: WeightUpdateRatio: ")
