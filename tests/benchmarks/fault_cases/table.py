@@ -5,6 +5,17 @@ from statistics import median
 
 from fault_cases.lab import Result
 
+NOTES = """Runs are of the product's own training loop and hook (`debug=light`) on drawn pictures of 32 pixels: ResNet-10 with a
+quarter of the channels, plain convolutions, ResNet-18; 36 to 200 steps, batches of 8 to 32. Data and network of every
+run are made of its seed. Thresholds were chosen on seeds 0 and 1 alone. Validation pictures of a leak are counted by
+their bytes, as `train` does. For the faults of the machine, the samples are those of the process alone, and pictures
+are really read and decoded by threads; slow disks are slept for.
+
+What this does not show: GPUs (the rules about them are tested on written samples only), large data sets, and faults
+that are partial. Wrong labels are found by what they do (`Memorizing`), with `LabelNoise` as the more specific one when
+the network has become sure of them.
+"""
+
 
 def line(result: Result) -> str:
     """One run in one line, for the log."""
@@ -21,7 +32,7 @@ def markdown(results: Sequence[Result], seeds: Sequence[int]) -> str:
     found = sum(r.found for r in faults)
     aws_found = sum(any(rule in r.expected for rule in r.aws) for r in faults)
     alarms, aws_alarms = sum(bool(r.tuned) for r in healthy), sum(bool(r.aws) for r in healthy)
-    cost = [100 * r.judge_seconds / r.train_seconds for r in results]
+    judging, training = sum(r.judge_seconds for r in results), sum(r.train_seconds for r in results)
     lines = [
         "# Planted faults",
         "",
@@ -33,19 +44,15 @@ def markdown(results: Sequence[Result], seeds: Sequence[int]) -> str:
         f"| faults found | {_share(found, len(faults))} | {_share(aws_found, len(faults))} |",
         f"| healthy runs with an issue | {_share(alarms, len(healthy))} | {_share(aws_alarms, len(healthy))} |",
         "",
-        f"Judging took {median(cost):.1f} % of the processor time of training (median; at most {max(cost):.1f} %)."
-        if cost
-        else "",
+        f"Judging took {100 * judging / training:.1f} % of the processor time of training, "
+        f"{median(r.judge_seconds for r in results):.2f} s a run (median), whatever its length: at most 30 steps are saved.",
         "",
         "| case | found, tuned | found, AWS | rules that fired, tuned | rules that fired, AWS |",
         "|---|---|---|---|---|",
     ]
-    return (
-        "\n".join(
-            lines + [_row([r for r in results if r.case == name]) for name in dict.fromkeys(r.case for r in results)]
-        )
-        + "\n"
-    )
+    names = dict.fromkeys(r.case for r in results)
+    rows = [_row([r for r in results if r.case == name]) for name in names]
+    return "\n".join([*lines, *rows, "", NOTES])
 
 
 def _row(runs: Sequence[Result]) -> str:
