@@ -5,11 +5,11 @@ from statistics import median
 
 from fault_cases.lab import Result
 
-NOTES = """Runs are of the product's own training loop and hook (`debug=light`) on drawn pictures of 32 pixels: ResNet-10 with a
-quarter of the channels, plain convolutions, ResNet-18; 36 to 200 steps, batches of 8 to 32. Data and network of every
-run are made of its seed. Thresholds were chosen on seeds 0 and 1 alone. Validation pictures of a leak are counted by
-their bytes, as `train` does. For the faults of the machine, the samples are those of the process alone, and pictures
-are really read and decoded by threads; slow disks are slept for.
+NOTES = """Runs are of the product's own training loop and hook (`debug=light`) on drawn pictures of 32 pixels:
+ResNet-10 with a quarter of the channels, plain convolutions, ResNet-18; 36 to 200 steps, batches of 8 to 32. Data and
+network of every run are made of its seed. Thresholds were chosen on seeds 0 and 1 alone. Validation pictures
+of a leak are counted by their bytes, as `train` does. For the faults of the machine, the samples are those of
+the process alone, and pictures are really read and decoded by threads; slow disks are slept for.
 
 What this does not show: GPUs (the rules about them are tested on written samples only), large data sets, and faults
 that are partial. Wrong labels are found by what they do (`Memorizing`), with `LabelNoise` as the more specific one when
@@ -45,7 +45,8 @@ def markdown(results: Sequence[Result], seeds: Sequence[int]) -> str:
         f"| healthy runs with an issue | {_share(alarms, len(healthy))} | {_share(aws_alarms, len(healthy))} |",
         "",
         f"Judging took {100 * judging / training:.1f} % of the processor time of training, "
-        f"{median(r.judge_seconds for r in results):.2f} s a run (median), whatever its length: at most 30 steps are saved.",
+        f"{median(r.judge_seconds for r in results):.2f} s a run (median), whatever its length: "
+        "at most 30 steps are saved.",
         "",
         "| case | found, tuned | found, AWS | rules that fired, tuned | rules that fired, AWS |",
         "|---|---|---|---|---|",
