@@ -1,10 +1,19 @@
 """Fixtures of the unit tests."""
 
 import asyncio
+import logging
+from collections.abc import Iterator
 
 import pytest
 
 from house import Run, Talk, house
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_before() -> Iterator[None]:
+    """A worker whose model cannot be loaded ends its logging; here the process lives on."""
+    yield
+    logging.disable(logging.NOTSET)
 
 
 @pytest.fixture

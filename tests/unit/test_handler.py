@@ -1,8 +1,7 @@
 """The function that MMS's workers call, with MMS's own context, without MMS."""
 
 import json
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,13 +18,6 @@ from image_classifier.training.sources import PictureSource
 from image_classifier.training.stopping import Stop
 
 Picture = Callable[..., bytes]
-
-
-@pytest.fixture(autouse=True)
-def _logging_as_before() -> Iterator[None]:
-    """A worker whose model cannot be loaded ends its logging; here the process lives on."""
-    yield
-    logging.disable(logging.NOTSET)
 
 
 def test_a_picture_is_answered_with_ranked_labels(model: Path, picture: Picture) -> None:
