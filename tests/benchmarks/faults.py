@@ -47,17 +47,19 @@ def one(task: tuple[str, int, str]) -> lab.Result:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def measure(names: Sequence[str], seeds: Sequence[int], processes: int, keep: str) -> list[lab.Result]:
-    """All runs: those that measure the machine one by one, the others side by side."""
-    together = [(name, seed, keep) for name in names for seed in seeds if name not in ALONE]
-    alone = [(name, seed, keep) for name in names for seed in seeds if name in ALONE]
+def measure(names: Sequence[str], seeds: Sequence[int], processes: int, keep: str, log: Path) -> list[lab.Result]:
+    """All runs: those that measure the machine one by one, the others side by side; without those in the log."""
+    results = lab.read(log)
+    done = {(result.case, result.seed) for result in results}
+    tasks = [(name, seed, keep) for name in names for seed in seeds if (name, seed) not in done]
+    together, alone = ([task for task in tasks if (task[0] in ALONE) == kind] for kind in (False, True))
     context = multiprocessing.get_context("spawn")
-    results: list[lab.Result] = []
     for tasks, count in ((together, processes), (alone, 1)):
         if tasks:
             with context.Pool(count, maxtasksperchild=30) as pool:
                 for result in pool.imap(one, tasks):
                     results.append(result)
+                    lab.append(log, result)
                     print(table.line(result), flush=True)
     return results
 
@@ -71,10 +73,13 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, nargs="+", help="other seeds; nothing written")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--keep", default="", help="keep the runs' directories here")
+    parser.add_argument(
+        "--log", type=Path, default=Path(os.devnull), help="results go here too; what is in it is not run"
+    )
     options = parser.parse_args()
     seeds = options.seeds or (TUNING if options.tuning else REPORTED[:1] if options.quick else REPORTED)
     names = [name for name in ALL if re.search(options.only, name)]
-    results = measure(names, seeds, options.processes, options.keep)
+    results = measure(names, seeds, options.processes, options.keep, options.log)
     text = table.markdown(results, seeds)
     print(text)
     if tuple(seeds) == REPORTED and not options.only:

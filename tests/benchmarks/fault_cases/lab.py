@@ -1,8 +1,9 @@
 """Runs one case and judges it in both profiles."""
 
+import json
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -76,6 +77,20 @@ def judged(case: Case, seed: int, folder: Path, trained: float, trainer: Trainer
 
 def _fired(verdicts: list[Verdict]) -> tuple[str, ...]:
     return tuple(one.rule for one in verdicts if one.status is Status.ISSUE)
+
+
+def append(log: Path, result: Result) -> None:
+    """Add a result to a log, one JSON object a line."""
+    with log.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(asdict(result)) + "\n")
+
+
+def read(log: Path) -> list[Result]:
+    """The results in a log."""
+    lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+    tuples = ("expected", "tuned", "aws")
+    found = [json.loads(line) for line in lines]
+    return [Result(**{key: tuple(value) if key in tuples else value for key, value in one.items()}) for one in found]
 
 
 def make_hook(folder: Path, setup: Setup) -> Hook:
