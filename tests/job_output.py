@@ -96,6 +96,7 @@ def write_system(profiler: Path, busy: float = 80.0, gpus: int = 0) -> None:
         samples = [("cpu", f"cpu{i}", "CPUUtilization", near[i]) for i in range(2)]
         samples += [("cpu", f"cpu{i}", "I/OWaitPercentage", near[i] / 20) for i in range(2)]
         samples += [("memory", "MemoryUsedPercent", "Memory", 30 + second / 6)]
+        samples += [("network", "ReceiveBytesPerSecond", "Algorithm", 1e6 * (second % 5))]
         samples += [("gpu", f"gpu{i}", "GPUUtilization", near[4 + i] / 2) for i in range(gpus)]
         samples += [("gpu", f"gpu{i}", "GPUMemoryUtilization", 55.0) for i in range(gpus)]
         lines += [

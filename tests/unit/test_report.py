@@ -116,6 +116,7 @@ class TestWhatItSays:
         assert "Gradient norm (L2)" in page.text
         assert "Relative update of a step" in page.text
         assert "CPU, 2 cores" in page.text
+        assert "Network, in mean 2 MB/s, peak 4 MB/s" in page.text
         assert "150 training steps" in page.text
         assert "A training step takes 250 ms (median of 150 steps, with its wait)" in page.text
 

@@ -27,7 +27,7 @@ def job(tmp_path: Path) -> Job:
 
 
 def run_of(losses: list[float]) -> Run:
-    run = Run(RunFiles(None, None, None), RunFacts(), Trial(None))
+    run = Run(RunFiles(None, None, None, None), RunFacts(), Trial(None))
     run.__dict__["epochs"] = [Epoch(loss, 0.5, 1.0, 0.5) for loss in losses]
     return run
 

@@ -17,7 +17,8 @@ from written import Job
 ISSUE, FINE, BLIND = Status.ISSUE, Status.NO_ISSUE, Status.NOT_EVALUATED
 CPU, GPU, GPU_MEMORY = ("CPUUtilization", "cpu0"), ("GPUUtilization", "gpu0"), ("GPUMemoryUtilization", "gpu0")
 IO, MEMORY = ("I/OWaitPercentage", "cpu0"), ("MemoryUsedPercent", "MemoryUsedPercent")
-STEP, WAIT, WORK = "Step:ModeKeys.TRAIN", "DataLoaderIter", "DataLoaderWorker"
+STEP, EVALUATE = "Step:ModeKeys.TRAIN", "Step:ModeKeys.EVAL"
+WAIT, WORK = "DataLoaderIter", "DataLoaderWorker"
 MANY = 1100  # samples: more than the patience of AWS's rules
 
 
@@ -109,6 +110,13 @@ def test_there_are_about_as_many_workers_as_cores(job: Job, workers: int, verdic
 def test_waiting_for_pictures_is_measured(job: Job, wait: float, verdict: Status) -> None:
     job.events(*[event for n in range(30) for event in ((WAIT, float(n), wait, 1), (STEP, n + 0.5, 0.1, 1))])
     assert job.says("DataWaiting") is verdict
+
+
+def test_the_waits_of_evaluation_are_not_those_of_training(job: Job) -> None:
+    training = [each for n in range(30) for each in ((WAIT, float(n), 0.01, 1), (STEP, n + 0.5, 0.1, 1))]
+    evaluation = [each for n in range(30, 60) for each in ((WAIT, float(n), 0.9, 1), (EVALUATE, n + 0.9, 0.01, 1))]
+    job.events(*training, *evaluation)
+    assert job.says("DataWaiting") is FINE
 
 
 def test_statistics_are_never_an_issue(job: Job) -> None:

@@ -131,7 +131,16 @@ def test_all_parts_of_a_download_are_found(tmp_path: Path) -> None:
         (tmp_path / part).mkdir(parents=True)
     (tmp_path / "output/data/history.csv").touch()
     found = files.find(tmp_path)
-    assert (found.profiler, found.data) == (tmp_path / "profiler-output", tmp_path / "output/data")
+    assert (found.system, found.data) == (tmp_path / "profiler-output", tmp_path / "output/data")
+
+
+def test_samples_of_the_host_and_events_of_the_job_may_lie_apart(tmp_path: Path) -> None:
+    """On SageMaker the agent's samples go to the bucket, and the events stay in output.tar.gz."""
+    for part in ("profiler-output/system", "output/data/debug/profiler/framework"):
+        (tmp_path / part).mkdir(parents=True)
+    found = files.find(tmp_path)
+    assert found.system == tmp_path / "profiler-output"
+    assert found.framework == tmp_path / "output/data/debug/profiler"
 
 
 def test_a_directory_that_is_not_there_is_the_users_error(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ class RunFiles:
     """The directories of one job; None where there is none."""
 
     tensors: Path | None
-    profiler: Path | None
+    system: Path | None  # holds `system`, samples of the machine
+    framework: Path | None  # holds `framework`, events of the training process
     data: Path | None
 
 
@@ -35,7 +36,9 @@ def find(directory: Path) -> RunFiles:
     roots = [directory / root for root in _ROOTS]
     return RunFiles(
         tensors=_first(roots, _TENSORS, ("index", "events")),
-        profiler=_first(roots, _PROFILER, ("system", "framework")),
+        # Apart: on SageMaker the host's agent writes samples to the bucket while the events stay in output.tar.gz.
+        system=_first(roots, _PROFILER, ("system",)),
+        framework=_first(roots, _PROFILER, ("framework",)),
         data=_first(roots, ("",), _RESULTS),
     )
 

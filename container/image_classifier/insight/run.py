@@ -58,12 +58,12 @@ class Run:
     @cached_property
     def system(self) -> SystemMetrics:
         """Samples of the machine's use."""
-        return SystemMetrics(self.files.profiler)
+        return SystemMetrics(self.files.system)
 
     @cached_property
     def timeline(self) -> Timeline:
         """Events of the training process."""
-        return Timeline(self.files.profiler)
+        return Timeline(self.files.framework)
 
     @cached_property
     def epochs(self) -> list[Epoch]:

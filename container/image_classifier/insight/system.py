@@ -1,6 +1,7 @@
 """What the profiler wrote: samples of the machine's use, and events of the training process, as arrays."""
 
 import json
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 Numbers = NDArray[np.float64]
 
-STEP = "Step:ModeKeys.TRAIN"
+STEP, EVALUATION = "Step:ModeKeys.TRAIN", "Step:ModeKeys.EVAL"
 WAITING = "DataLoaderIter"  # the training process waits for its next batch
 WORKING = "DataLoaderWorker"  # a worker makes a batch
 
@@ -80,6 +81,10 @@ class SystemMetrics:
         found = [s for (dimension, name), s in self._series.items() if "MemoryUsedPercent" in (dimension, name)]
         return found[0] if found else None
 
+    def network(self) -> dict[str, Series]:
+        """Bytes a second received and sent, by the agent's names."""
+        return {name: series for name, series in self._of("Algorithm").items() if name.endswith("BytesPerSecond")}
+
     def _of(self, dimension: str) -> dict[str, Series]:
         return {name: series for (found, name), series in self._series.items() if found == dimension}
 
@@ -98,6 +103,13 @@ class Timeline:
     def of(self, *phases: str) -> list[Event]:
         """The events of some phases, by their start; a phase may also be an event's name."""
         return [event for event in self.events if event.phase in phases or event.name in phases]
+
+    def waits_of_training(self) -> list[Event]:
+        """The waits for a batch that a training step follows; evaluation waits for its batches, too."""
+        steps = self.of(STEP, EVALUATION)
+        starts = [step.start for step in steps]
+        followed = ((wait, bisect_left(starts, wait.start)) for wait in self.of(WAITING))
+        return [wait for wait, place in followed if place < len(steps) and steps[place].phase == STEP]
 
 
 def stacked(series: dict[str, Series]) -> Numbers:

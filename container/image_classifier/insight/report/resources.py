@@ -59,16 +59,25 @@ class Timelines:
 
 @dataclass(frozen=True)
 class _Lane:
-    """Samples of one resource: `values` are drawn, `peaks` faintly behind them. Percent."""
+    """Samples of one resource: `values` are drawn, `peaks` faintly behind them."""
 
     name: str
     times: system.Numbers
     values: system.Numbers
     peaks: system.Numbers | None = None
+    unit: str = "%"
 
     @property
     def summary(self) -> str:
-        return f"mean {number(self.values.mean())}{SPACE}%, peak {number(self.values.max())}{SPACE}%"
+        return f"mean {self.said(self.values.mean())}, peak {self.said(self.values.max())}"
+
+    @property
+    def high(self) -> float:
+        """Upper end of the axis; a network has no known limit."""
+        return 100.0 if self.unit == "%" else max(float(self.values.max()), 1.0)
+
+    def said(self, value: float) -> str:
+        return f"{number(value)}{SPACE}{self.unit}"
 
 
 def usage(material: Material) -> Usage:
@@ -121,6 +130,9 @@ def _lanes(metrics: system.SystemMetrics) -> Iterator[_Lane]:
         yield _Lane("Memory", memory.times, memory.values)
     if waits := metrics.io_wait():
         yield _over_all("Waiting for disks", waits)
+    for name, series in metrics.network().items():
+        direction = "in" if name.startswith("Receive") else "out"
+        yield _Lane(f"Network, {direction}", series.times, series.values / 1e6, unit="MB/s")
 
 
 def _over_all(name: str, series: dict[str, system.Series]) -> _Lane:
@@ -135,7 +147,7 @@ def _panel(lane: _Lane, axis: Axis, zero: float) -> Panel:
     lines = [Series("mean of all", list(zip(times, lane.values.tolist(), strict=True)), marks=False)]
     if lane.peaks is not None:
         lines.append(Series("busiest one", list(zip(times, lane.peaks.tolist(), strict=True)), marks=False, faint=True))
-    y = Axis(0.0, 100.0, "%", label=lambda value: f"{value:.0f}{SPACE}%")
+    y = Axis(0.0, lane.high, lane.unit, label=lane.said)
     return Panel(lane.name, lane.summary, Chart(f"{lane.name}: {lane.summary}", axis, y, lines))
 
 
@@ -162,7 +174,7 @@ def _mean_in(lane: _Lane, phases: list[Phase]) -> str:
     inside = np.zeros(len(lane.times), dtype=bool)
     for phase in phases:
         inside |= (lane.times >= phase.start) & (lane.times <= phase.end)
-    return f"{number(lane.values[inside].mean())}{SPACE}%" if inside.any() else DASH
+    return lane.said(lane.values[inside].mean()) if inside.any() else DASH
 
 
 def _clock(seconds: float) -> str:

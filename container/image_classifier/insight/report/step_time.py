@@ -17,7 +17,6 @@ _NAMES = {  # what `run.json` calls them
     "waiting": "waiting for pictures",
 }
 _FORWARD = "Forward"
-_TRAIN, _EVAL = system.STEP, "Step:ModeKeys.EVAL"
 
 
 @dataclass(frozen=True)
@@ -57,11 +56,11 @@ def of_job(material: Material) -> Parts | None:
 def of_step(material: Material) -> Parts | None:
     """Where the time of a training step goes: medians over all steps."""
     timeline = material.run.timeline
-    steps = timeline.of(_TRAIN)
+    steps = timeline.of(system.STEP)
     if not steps:
         return None
     whole = median(step.duration for step in steps)
-    waiting = _median(_before(timeline.of(system.WAITING), steps, timeline.of(_EVAL)))
+    waiting = _median(timeline.waits_of_training())
     forward = min(whole, _median(_inside(timeline.of(_FORWARD), steps)))
     named = {"waiting for the next batch": waiting, "forward pass": forward}
     named["backward pass and update" if forward else "forward pass, backward pass and update"] = whole - forward
@@ -89,11 +88,3 @@ def _inside(events: list[Event], steps: list[Event]) -> list[Event]:
     """Events that end within one of the steps: a step may be said to begin later, without what the hook itself took."""
     starts = [step.start for step in steps]
     return [each for each in events if (i := bisect_right(starts, each.end)) and each.end <= steps[i - 1].end]
-
-
-def _before(events: list[Event], steps: list[Event], others: list[Event]) -> list[Event]:
-    """Events after which one of the steps comes next, and not one of the others."""
-    marks = sorted([(step.start, True) for step in steps] + [(step.start, False) for step in others])
-    starts = [start for start, _ in marks]
-    following = ((each, bisect_right(starts, each.end - 1e-6)) for each in events)
-    return [each for each, i in following if i < len(marks) and marks[i][1]]

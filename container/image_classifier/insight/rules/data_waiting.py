@@ -2,13 +2,13 @@
 
 from image_classifier.insight.rules.rule import OURS, Finding, Limits, Rule, need
 from image_classifier.insight.run import Run
-from image_classifier.insight.system import STEP, WAITING, stacked
+from image_classifier.insight.system import STEP, stacked
 from image_classifier.insight.verdict import Point
 
 
 def look(run: Run, limits: Limits) -> Finding:
     """Share of the time in which training waits for its next batch; works without a GPU."""
-    waits, steps = run.timeline.of(WAITING), run.timeline.of(STEP)
+    waits, steps = run.timeline.waits_of_training(), run.timeline.of(STEP)
     need(waits and steps, "no events of training steps and of waiting for data were recorded")
     need(len(waits) >= limits["patience"], f"{len(waits)} batches, and it takes {limits['patience']:g}")
     waited = sum(event.duration for event in waits[1:])
