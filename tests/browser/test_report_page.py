@@ -3,7 +3,6 @@
 Screenshots are kept beside the other results of the test run (`--basetemp`, or pytest's own folder).
 """
 
-import shutil
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -11,14 +10,12 @@ from typing import Any
 
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 import job_output
 from image_classifier.insight import report
 
-CHROMIUM = shutil.which("chromium")
 WIDTHS = {"desk": 1280, "phone": 390}
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium: apt-get install chromium")
 
 # Contrast of every piece of text with what is behind it, by WCAG 2: the list of those below 4.5 (3 for large text).
 CONTRAST = """() => {
@@ -53,14 +50,6 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("job")
     job_output.write_job(output)
     return report.write(output, verdicts=job_output.verdicts())
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(params=["light", "dark"])

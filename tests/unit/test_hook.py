@@ -40,7 +40,7 @@ module = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
 data = FeatureSource(torch.randn(1, 8, 4), torch.tensor([0, 1] * 4))
 stop = Stop()
 trainer = Trainer(
-    module=module, train=data, validation=data, num_classes=2, chosen=Hyperparameters(epochs=2, batch_size=4),
+    module=module, train=data, validation=data, class_counts=(4, 4), chosen=Hyperparameters(epochs=2, batch_size=4),
     evaluator=Evaluator(torch.device("cpu"), 4, stop), checkpoints=Checkpoints(layout.base / "checkpoints", "k"),
     hook=hook.create(layout, hook.Wishes(**json.loads(sys.argv[2])), Settings.from_environment().use_smdebug),
     stop=stop, set_mode=module.train,
