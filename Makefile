@@ -13,13 +13,15 @@ DIR ?= out/demo/output
 BENCH ?= real_data
 VENV := .venv
 BIN := $(VENV)/bin
-SHELL_SCRIPTS := build_and_push.sh docker/install.sh scripts/infra/deploy.sh .ci/run .ci/base_image.sh
+SHELL_SCRIPTS := build_and_push.sh docker/install.sh docker/settle.sh docker/slim.sh scripts/infra/deploy.sh .ci/run \
+	.ci/base_image.sh
 
 # An engine that answers, or nothing; ENGINE=none says there is none. Asked once, and only when needed.
 engine = $(eval engine := $(shell $(PYTHON) scripts/local.py engine))$(engine)
 export IMAGE
 
-.PHONY: help demo setup lock fmt lint typecheck test bench build push infra train serve report doctor clean ready prepare named-setup named-build
+.PHONY: help demo setup lock fmt lint typecheck test bench build sbom push infra train serve report doctor clean ready \
+	prepare named-setup named-build lock-pypi lock-cpu
 
 help: ## list the targets
 	@echo "usage: make TARGET [NAME=value ...]"
@@ -65,12 +67,23 @@ typecheck: setup ## mypy, strict
 setup: $(VENV)/product.stamp ## make .venv: the image's packages and the development tools
 	@:
 
-lock: setup ## make both lock files anew from their .in files
-	@$(BIN)/uv pip compile $(LOCK_FLAGS) -o docker/requirements.txt docker/requirements.in >/dev/null
-	@$(BIN)/uv pip compile $(LOCK_FLAGS) -c docker/requirements.txt -o tests/requirements.txt tests/requirements.in >/dev/null
+lock: setup ## make the lock files anew (LANE=cpu: that of PyTorch's CPU index)
+	@$(MAKE) lock-$(or $(LANE),pypi)
 
-build: ## build the image (BASE_IMAGE, PLATFORM, ENGINE, CA_BUNDLE)
+lock-pypi:
+	@$(LOCK) --no-emit-index-url -o docker/requirements.txt docker/requirements.in >/dev/null
+	@$(LOCK) --override docker/cuda13.in --no-emit-index-url -o docker/requirements-cuda13.txt docker/requirements.in >/dev/null
+	@$(LOCK) -c docker/requirements.txt --no-emit-index-url -o tests/requirements.txt tests/requirements.in >/dev/null
+
+lock-cpu:
+	@$(LOCK) --no-deps --emit-index-url --index-url https://download.pytorch.org/whl/cpu \
+		-o docker/torch-cpu.txt docker/torch-cpu.in >/dev/null
+
+build: ## build the image (ACCELERATOR=cuda, cpu or cuda13; BASE_IMAGE, PLATFORM, ENGINE, CA_BUNDLE)
 	@./build_and_push.sh --build-only
+
+sbom: ready setup ## list what the image holds in out/sbom.json (CycloneDX)
+	@$(BIN)/python docker/sbom.py "$(engine)" "$(IMAGE)" out/sbom.json
 
 push: ## build, push to ECR, verify (REGION, ACCOUNT, IMAGE, TAG, CA_BUNDLE, ...; ARGS=--dry-run)
 	@./build_and_push.sh $(ARGS)
@@ -82,8 +95,7 @@ clean: ## remove what make made here: out/, .venv, caches (not the image)
 	rm -rf $(VENV) out .image_uri .pytest_cache .ruff_cache .mypy_cache .hypothesis container/build
 	find . -name __pycache__ -o -name '*.egg-info' | xargs rm -rf
 
-LOCK_FLAGS := --upgrade --generate-hashes --no-emit-index-url --python-version 3.11 \
-	--python-platform x86_64-manylinux_2_28
+LOCK := $(BIN)/uv pip compile --upgrade --generate-hashes --python-version 3.11 --python-platform x86_64-manylinux_2_28
 
 # What `train` and `serve` need: the image with an engine, .venv without one.
 ready:

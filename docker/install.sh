@@ -9,13 +9,27 @@ shift
 # The CAs that a build of the image is to trust, when it was given any (CA_BUNDLE of build_and_push.sh).
 [ ! -s /run/secrets/ca_bundle ] || export PIP_CERT=/run/secrets/ca_bundle
 
+# pip's copy of every download would be 4 GB, read again only if this environment were made anew.
+export PIP_NO_CACHE_DIR=1
+
 # A few packages come as source. The tools that build them come first and from the lock too
 # (--no-build-isolation below), else each build would fetch whatever is newest that day.
 build_tools() { awk '/^[a-z]/ { keep = /^(pip|setuptools)==/ } keep' "$1"; }
 
-"${PYTHON:-python3}" -m venv "$venv"
+# A venv that another Python made holds packages that this one cannot use.
+identity='import sys; print(sys.version, sys.base_prefix)'
+python="${PYTHON:-python3}"
+clear=--clear
+[ "$("$venv/bin/python" -c "$identity" 2>/dev/null)" != "$("$python" -c "$identity")" ] || clear=''
+"$python" -m venv $clear "$venv"
 build_tools "$1" >"$venv/build-tools.txt"
 "$venv/bin/python" -m pip install --quiet --require-hashes --no-deps -r "$venv/build-tools.txt"
 for lock in "$@"; do
-    "$venv/bin/python" -m pip install --progress-bar off --require-hashes --no-deps --no-build-isolation -r "$lock"
+    hashes=--require-hashes
+    grep -q -e --hash= "$lock" || { hashes='' && echo "$lock has no hashes: what it names is pinned by version alone"; }
+    "$venv/bin/python" -m pip install --progress-bar off $hashes --no-deps --no-build-isolation -r "$lock"
 done
+
+# OpenVINO and NNCF report each use to their makers, without asking, when they find this package; without it they work
+# and say nothing. Its metadata stays, for `pip check`.
+rm -rf "$venv"/lib/python3*/site-packages/openvino_telemetry
