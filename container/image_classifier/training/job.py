@@ -1,11 +1,9 @@
 """One training job: channels in, artifact out. The steps, in order."""
 
-import csv
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +14,7 @@ from image_classifier.contract import Layout, Settings
 from image_classifier.errors import UserError
 from image_classifier.images import Preprocessing
 from image_classifier.insight import hook
-from image_classifier.training import chronicle, dataset, features, metrics, predictions, pretrained
+from image_classifier.training import chronicle, dataset, features, predictions, pretrained, results
 from image_classifier.training.checkpoint import Checkpoints, fingerprint
 from image_classifier.training.chronicle import Chronicle
 from image_classifier.training.dataset import Dataset, Split
@@ -179,40 +177,15 @@ class Job:
         except Stopped:
             logger.info("Stopped while testing: the model is saved without test metrics.")
             return None
-        print(
-            metrics.metric_line(None, {"test_loss": result.loss, "test_accuracy": result.accuracy}),
-            flush=True,
-        )
-        print(metrics.summary_line(result.loss, result.correct, result.count), flush=True)
+        results.say(result)
         return result
 
     def _save(self, network: nn.Module, data: Dataset, done: Progress, result: Evaluation | None) -> None:
-        values: dict[str, float] = {"epochs": float(done.epoch)}
-        if done.best_epoch:
-            values |= {
-                "val_loss": done.best_loss,
-                "val_accuracy": done.best_accuracy,
-                "best_epoch": done.best_epoch,
-            }
-        if result:
-            values |= {"test_loss": result.loss, "test_accuracy": result.accuracy}
-        config = artifact.Config(
-            architecture=self.chosen.architecture,
-            classes=data.classes,
-            preprocessing=Preprocessing(image_size=self.chosen.image_size),
-            metrics=values,
-            hyperparameters=self.chosen.model_dump(),
-            versions=artifact.versions(),
-        )
-        artifact.save(self.layout.model, network, config)
-        _write_tables(self.layout.output_data, config.labels, done, result)
+        labels = results.save(self.layout, network, self.chosen, data.classes, done, result)
         if data.test and result:
             folder, limit = self.layout.output_data, self.settings.max_pixels
             paths = [path for path in data.test.paths if path not in self.rejects.found]
-            predictions.write(folder, result.ranking, config.labels, paths, limit)
-        _check_artifact(self.layout.model, network)
-        kind = f"epoch {done.best_epoch}, the best by validation" if done.best_epoch else "an unfinished first epoch"
-        logger.info("Model saved to %s (%s).", self.layout.model, kind)
+            predictions.write(folder, result.ranking, labels, paths, limit)
 
 
 def _describe(device: torch.device) -> str:
@@ -231,25 +204,3 @@ def _check_input_size(network: nn.Module, chosen: Hyperparameters) -> None:
             f"architecture={chosen.architecture} does not take pictures of image_size={chosen.image_size} ({reason}); "
             "try image_size=224."
         ) from None
-
-
-def _check_artifact(folder: Path, network: nn.Module) -> None:
-    """A job that left no loadable model is never a success: load it, and compare every weight."""
-    loaded, _ = artifact.load(folder)
-    for name, value in network.state_dict().items():
-        if not torch.equal(loaded.state_dict()[name], value.cpu()):
-            raise RuntimeError(f"The saved model in {folder} differs from the trained one in {name}.")
-
-
-def _write_tables(folder: Path, labels: tuple[str, ...], done: Progress, result: Evaluation | None) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    if done.history:
-        with (folder / "history.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(done.history[0]))
-            writer.writeheader()
-            writer.writerows(done.history)
-    if result:
-        with (folder / "confusion.csv").open("w", newline="", encoding="utf-8") as file:
-            rows = csv.writer(file)
-            rows.writerow(["true \\ predicted", *labels])
-            rows.writerows([label, *row] for label, row in zip(labels, result.confusion.tolist(), strict=True))
