@@ -69,9 +69,9 @@ def _values(done: Progress, result: Evaluation | None) -> dict[str, float]:
 
 def _check_artifact(folder: Path, network: nn.Module) -> None:
     """A job that left no loadable model is never a success: load it, and compare every weight."""
-    loaded, _ = artifact.load(folder)
+    loaded = artifact.load(folder)[0].state_dict()
     for name, value in network.state_dict().items():
-        if not torch.equal(loaded.state_dict()[name], value.cpu()):
+        if not torch.equal(loaded[name], value.cpu()):
             raise RuntimeError(f"The saved model in {folder} differs from the trained one in {name}.")
 
 
