@@ -9,7 +9,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ def run(cluster: Cluster, stop: Stop) -> None:
     os.environ.update(_environment(cluster))
     with (
         tempfile.TemporaryDirectory(prefix="job-") as folder,
-        Heartbeat(cluster.hosts, cluster.current, stop, _signal_workers) as heartbeat,
+        Heartbeat(cluster.hosts, cluster.current, stop, Workers().send) as heartbeat,
     ):
         heartbeat.wait_for_all()
         failure = _launch(cluster, Path(folder))
@@ -128,14 +128,21 @@ def _why(cluster: Cluster, folder: Path, codes: list[int]) -> Failure:
     return said[0] if said else Failure(reason="A process of the job ended.", code=ExitCode.ALGORITHM, lost=True)
 
 
-def _signal_workers(number: signal.Signals) -> None:
-    """Send a signal to the processes that train, and to no other child."""
-    for child in psutil.Process().children(recursive=True):
-        try:
-            if WORKER in child.cmdline():
-                child.send_signal(number)
-        except psutil.Error:  # it has just ended
-            continue
+@dataclass(frozen=True)
+class Workers:
+    """The processes that train on this host."""
+
+    _told: set[tuple[int, signal.Signals]] = field(default_factory=set)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal, once, to each of them that runs now, and to no other child."""
+        for child in psutil.Process().children(recursive=True):
+            try:
+                if (child.pid, number) not in self._told and WORKER in child.cmdline():
+                    self._told.add((child.pid, number))
+                    child.send_signal(number)
+            except psutil.Error:  # it has just ended
+                continue
 
 
 def _environment(cluster: Cluster) -> dict[str, str]:

@@ -23,6 +23,7 @@ def main(reports: Path) -> None:
     """
     stop = Stop()
     stop.listen()
+    code = ExitCode.OK
     try:
         _run(stop)
     except Exception as error:
@@ -31,8 +32,10 @@ def main(reports: Path) -> None:
             logger.exception("%s", failure.reason)
         report = reports / f"{os.getpid()}.json"
         report.write_text(failure.model_dump_json(), encoding="utf-8")
-        logging.shutdown()
-        os._exit(int(failure.code))  # not through the library's own end: that may wait for processes that are gone
+        code = failure.code
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(code)  # not by the usual way: network libraries wait for processes that are gone, and a SIGTERM would kill
 
 
 def _run(stop: Stop) -> None:
