@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 import doors
 import hosts
-from doors import QUICK
+from doors import QUICK, needs_engine
 from image_classifier import artifact
 
 # One step: after it rounding grows, because the network learns from scratch.
@@ -87,3 +87,20 @@ def test_a_damaged_file_on_one_host_is_the_reason_on_all(pictures: Path, tmp_pat
     assert hosts.failure(second).startswith(f"Host {name}: 1 picture cannot be used, and max_bad_pictures=0: train/")
     assert hosts.failure(first) == hosts.failure(second)
     assert "Traceback" not in first.log + second.log
+
+
+@needs_engine
+def test_a_full_disk_is_the_reason_of_the_failure(pictures: Path, tmp_path: Path) -> None:
+    disk = ("--tmpfs", "/opt/ml/checkpoints:size=8m,mode=1777")  # a checkpoint of this job has 130 MB
+    done = doors.train(tmp_path, {**QUICK, "debug": "off"}, {"training": pictures}, flags=disk)
+    assert done.code == 3, done.log
+    wanted = (
+        r"The disk is full while writing /opt/ml/checkpoints/checkpoint-\w+-\d+\.pt; give the job a larger volume\."
+    )
+    assert re.match(wanted, done.failure)
+
+
+@needs_engine
+def test_one_process_needs_no_shared_memory(pictures: Path, tmp_path: Path) -> None:
+    done = doors.train(tmp_path, {**QUICK, "num_workers": "8"}, {"training": pictures}, flags=("--shm-size", "64k"))
+    assert done.code == 0, done.log

@@ -1,11 +1,13 @@
 """Who takes part in a job, and what is said when a process of it fails."""
 
+import logging
 import os
 import signal
 from pathlib import Path
 
 import pytest
 
+from image_classifier import machine
 from image_classifier.errors import ExitCode, PlatformError, UserError
 from image_classifier.training import cluster, worker
 from image_classifier.training.cluster import Cluster
@@ -28,6 +30,26 @@ def test_one_host_without_gpus_or_with_one_is_alone(config: dict[str, object]) -
     assert cluster.read(config, gpus=0).is_alone
     assert cluster.read(config, gpus=1).is_alone
     assert not cluster.read(config, gpus=4).is_alone
+
+
+@pytest.fixture
+def shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "shared_memory", lambda: 64 << 20)
+
+
+def test_the_network_libraries_are_told_the_interface_when_it_is_there() -> None:
+    assert cluster._environment(Cluster(("a", "b"), "a", "lo", 1))["GLOO_SOCKET_IFNAME"] == "lo"
+    assert cluster._environment(Cluster(("a", "b"), "a", "no-such", 1)) == {}
+    assert cluster._environment(Cluster(("a",), "a", "lo", 1)) == {}
+
+
+@pytest.mark.usefixtures("shared")
+def test_a_small_dev_shm_is_said_and_gpus_do_without_it(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    assert cluster._environment(Cluster(("a", "b"), "a", "", 1)) == {}
+    assert caplog.messages == []
+    assert cluster._environment(Cluster(("a",), "a", "", 4)) == {"NCCL_SHM_DISABLE": "1"}
+    assert caplog.messages[0].startswith("/dev/shm is 64 MiB, too little for 4 GPUs: ")
 
 
 def why(folder: Path, reports: list[Failure], codes: list[int], hosts: tuple[str, ...] = ("a", "b")) -> Failure:

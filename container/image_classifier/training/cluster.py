@@ -15,6 +15,7 @@ from typing import Any
 
 import psutil
 
+from image_classifier import machine
 from image_classifier.errors import ExitCode, PlatformError, UserError
 from image_classifier.training.heartbeat import PORT, Failure, Heartbeat
 from image_classifier.training.stopping import Stop, Stopped
@@ -147,6 +148,16 @@ class Workers:
 
 def _environment(cluster: Cluster) -> dict[str, str]:
     """What the network libraries ask for: without the interface's name they may choose one that leads nowhere."""
-    known = cluster.interface in psutil.net_if_addrs()
-    names = ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "TP_SOCKET_IFNAME")
-    return dict.fromkeys(names, cluster.interface) if known and len(cluster.hosts) > 1 else {}
+    found: dict[str, str] = {}
+    if len(cluster.hosts) > 1 and cluster.interface in psutil.net_if_addrs():
+        found = dict.fromkeys(("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "TP_SOCKET_IFNAME"), cluster.interface)
+    shared = machine.shared_memory()
+    if cluster.processes > 1 and shared < machine.ENOUGH_SHARED:
+        logger.info(
+            "/dev/shm is %d MiB, too little for %d GPUs: they exchange data through sockets, which is slower; "
+            "`docker run --shm-size=2g` gives more.",
+            shared >> 20,
+            cluster.processes,
+        )
+        found["NCCL_SHM_DISABLE"] = "1"
+    return found
