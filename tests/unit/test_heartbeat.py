@@ -124,3 +124,8 @@ def test_a_stop_ends_the_waiting(names: tuple[str, ...]) -> None:
         first.stop.request()
         with pytest.raises(Stopped):
             first.heartbeat.wait_for_all()
+
+
+def test_a_port_that_is_taken_is_named(names: tuple[str, ...]) -> None:
+    with Host(names, names[0]).heartbeat, pytest.raises(PlatformError, match="UDP port 7777 cannot be used"):
+        Host(names, names[0]).heartbeat.__enter__()

@@ -76,6 +76,10 @@ class Evaluator:
     stop: Stop
     world: World = ALONE
 
+    def steps(self, source: Source) -> int:
+        """Batches of one pass in this process."""
+        return -(-len(self.world.share(range(len(source)))) // self.batch_size)
+
     def predict(
         self, module: nn.Module, source: Source, label: str, around: Callable[[], Context] = nullcontext
     ) -> Iterator[Batch]:
@@ -92,7 +96,7 @@ class Evaluator:
         """
         was_training = module.training
         module.eval()
-        total = -(-len(self.world.share(range(len(source)))) // self.batch_size)
+        total = self.steps(source)
         try:
             for inputs, targets in progress(source.batches(self.batch_size), total, label):
                 self.stop.check()

@@ -91,7 +91,11 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def __enter__(self) -> "Heartbeat":
-        self._socket.bind((self._current if _is_address(self._current) else "", PORT))
+        try:
+            self._socket.bind((self._current if _is_address(self._current) else "", PORT))
+        except OSError as error:
+            self._socket.close()
+            raise PlatformError(f"UDP port {PORT} cannot be used ({error.strerror}); end what holds it.") from None
         self._thread.start()
         return self
 

@@ -105,9 +105,8 @@ class Trainer:
         return self.progress
 
     def _course(self) -> Course:
-        validation = -(-len(self.validation) // self.evaluator.batch_size)
         now = self.progress
-        return Course(self.steps, validation, self.chosen.epochs, now.epoch, now.step)
+        return Course(self.steps, self.evaluator.steps(self.validation), self.chosen.epochs, now.epoch, now.step)
 
     def _run_epoch(self) -> str | None:
         """Train and validate; gives a sentence when a rule of `stop_on` says that this leads nowhere."""
