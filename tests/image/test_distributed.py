@@ -33,7 +33,8 @@ def test_two_hosts_learn_what_one_learns_and_the_first_one_reports(pictures: Pat
     learnt, wanted = (load_file(base / "model/model.safetensors") for base in (first.base, alone.base))
     assert learnt.keys() == wanted.keys()
     for name, value in wanted.items():
-        torch.testing.assert_close(learnt[name], value, rtol=1e-3, atol=1e-4, msg=name)
+        close = 1e-6 if name.startswith("fc.") else 5e-4  # far from the loss ties of ReLU and pooling fall either way
+        torch.testing.assert_close(learnt[name], value, rtol=1e-3, atol=close, msg=name)
     assert "epoch=1; train_loss=" in first.log
     assert "test_accuracy=" in first.log
     assert (first.base / "output/data/report.html").exists()
