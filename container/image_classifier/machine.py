@@ -2,11 +2,14 @@
 
 import ctypes
 import os
+import shutil
 from pathlib import Path
 
 import psutil
 
 _CGROUP = Path("/sys/fs/cgroup")
+SHARED = Path("/dev/shm")
+ENOUGH_SHARED = 1 << 30  # bytes of /dev/shm for several processes; Docker gives 64 MiB unless told otherwise
 
 
 def cores() -> int:
@@ -21,6 +24,14 @@ def memory_limit() -> int:
     total = int(psutil.virtual_memory().total)
     limits = [_read_int(_CGROUP / name) for name in ("memory.max", "memory/memory.limit_in_bytes")]
     return min([total, *(limit for limit in limits if limit)])
+
+
+def shared_memory() -> int:
+    """Bytes of /dev/shm, where the processes of one job hand data to each other."""
+    try:
+        return shutil.disk_usage(SHARED).total
+    except OSError:  # there is none
+        return 0
 
 
 def _cgroup_cores() -> float | None:

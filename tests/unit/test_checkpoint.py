@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from image_classifier.errors import sentence
 from image_classifier.training import checkpoint
 from image_classifier.training.checkpoint import Checkpoints, fingerprint
 
@@ -61,9 +62,32 @@ def test_a_damaged_newest_falls_back_and_says_so(
     assert "Resuming from checkpoint checkpoint-aaaaaaaa-000000001.pt" in caplog.text
 
 
-def test_all_damaged_means_a_fresh_start(checkpoints: Checkpoints) -> None:
+def test_all_damaged_means_a_fresh_start_and_says_so(
+    checkpoints: Checkpoints, caplog: pytest.LogCaptureFixture
+) -> None:
     checkpoints.save(state(1), 1).write_bytes(b"x")
     assert checkpoints.latest() is None
+    assert "No checkpoint can be read: training starts anew." in caplog.messages
+
+
+@pytest.mark.parametrize("size", [1, 1_000_000])
+def test_a_full_disk_is_named_and_leaves_the_older_one(checkpoints: Checkpoints, size: int) -> None:
+    checkpoints.save(state(1), 1)
+    partial = checkpoints.folder / "checkpoint-aaaaaaaa-000000002.partial"
+    partial.symlink_to("/dev/full")  # the kernel's own full disk
+    with pytest.raises(OSError, match="No space left") as caught:
+        checkpoints.save({"weights": torch.zeros(size)}, 2)
+    wanted = f"The disk is full while writing {partial.with_suffix('.pt')}; give the job a larger volume."
+    assert sentence(caught.value) == wanted
+    assert [path.name for path in checkpoints.folder.iterdir()] == ["checkpoint-aaaaaaaa-000000001.pt"]
+    assert value(checkpoints) == 1
+
+
+def test_what_a_killed_job_left_half_written_goes_away(checkpoints: Checkpoints) -> None:
+    checkpoints.folder.mkdir()
+    (checkpoints.folder / "checkpoint-aaaaaaaa-000000001.partial").write_bytes(b"half")
+    path = checkpoints.save(state(2), 2)
+    assert list(checkpoints.folder.iterdir()) == [path]
 
 
 def test_a_crash_while_writing_leaves_the_older_one(checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,3 +64,10 @@ def test_memory_without_a_limit_is_the_hosts(cgroup: Path, text: str) -> None:
 def test_keeping_freed_memory_works_on_this_libc() -> None:
     machine.keep_freed_memory()
     assert len(bytearray(64 << 20)) == 64 << 20
+
+
+def test_shared_memory_is_what_its_folder_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "SHARED", tmp_path)
+    assert machine.shared_memory() == psutil.disk_usage(str(tmp_path)).total
+    monkeypatch.setattr(machine, "SHARED", tmp_path / "absent")
+    assert machine.shared_memory() == 0

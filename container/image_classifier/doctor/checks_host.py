@@ -13,7 +13,6 @@ from image_classifier.doctor.report import Check, Finding, ok, problem, warning
 
 GIB = 1 << 30
 MEMORY = 2 * GIB  # a small training job was seen to take 0.8 GiB, a server with two workers 1.0 GiB
-SHARED_MEMORY = GIB
 SCRATCH = GIB  # the server's files, and what torch compiles
 DISK = 2 * GIB  # a model, its checkpoints and its archive
 
@@ -50,7 +49,7 @@ def cores_and_memory() -> Finding:
 def shared_memory(folder: Path) -> Finding:
     """Processes of one job hand data to each other here; our own `train` uses threads instead."""
     size = shutil.disk_usage(folder).total
-    if size >= SHARED_MEMORY:
+    if size >= machine.ENOUGH_SHARED:
         return ok(f"{folder}: {_size(size)}")
     return warning(
         f"{folder}: {_size(size)}; enough for this image's own `train`, too little for a script with DataLoader "

@@ -38,17 +38,24 @@ class Checkpoints:
         Args:
             state: tensors, numbers, strings, lists and dictionaries of them.
             step: optimizer steps taken; part of the file's name.
+
+        Raises:
+            OSError: the disk is full; names the file, of which nothing is left.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / f"checkpoint-{self.key}-{step:09d}.pt"
         partial = path.with_suffix(".partial")  # a name that `_files` ignores
-        with partial.open("wb") as file:
-            torch.save(state, file)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with partial.open("wb") as file:
+                torch.save(state, file)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise OSError(error.errno, error.strerror, str(path)) from None
         os.replace(partial, path)
-        for old in self._files()[KEEP:]:
-            old.unlink(missing_ok=True)
+        for old in [*self._files()[KEEP:], *self.folder.glob(f"checkpoint-{self.key}-*.partial")]:
+            old.unlink(missing_ok=True)  # a partial one: the job was killed while it wrote
         return path
 
     def latest(self) -> State | None:
@@ -63,7 +70,9 @@ class Checkpoints:
             logger.info("Resuming from checkpoint %s.", path.name)
             return state
         others = len(list(self.folder.glob("checkpoint-*.pt"))) if self.folder.is_dir() else 0
-        if others:
+        if self._files():
+            logger.warning("No checkpoint can be read: training starts anew.")
+        elif others:
             logger.info("No checkpoint of this job: the %d in %s are of other settings or data.", others, self.folder)
         return None
 

@@ -3,7 +3,7 @@
 import logging
 import random
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,6 +91,23 @@ def find(channels: Mapping[str, Path], validation_fraction: float, seed: int) ->
             seed,
         )
     return Dataset(classes, splits["train"], splits["validation"], splits.get("test"))
+
+
+def check_same(seen: Sequence[tuple[str, str]]) -> None:
+    """Check that all processes of a job see the same pictures.
+
+    Args:
+        seen: fingerprint and description of what each one sees.
+
+    Raises:
+        UserError: they do not.
+    """
+    if len({key for key, _ in seen}) > 1:
+        parts = " ".join(f"Process {rank}: {text}" for rank, (_, text) in enumerate(seen))
+        raise UserError(
+            "The hosts of this job see different pictures; give every host all of them "
+            f"(S3DataDistributionType=FullyReplicated). {parts}"
+        )
 
 
 def split_folders(channels: Mapping[str, Path]) -> dict[str, Path]:

@@ -36,7 +36,7 @@ def main() -> None:
     try:
         _run(layout, stop)
     except Exception as error:
-        reason = _reason(error)
+        reason = reason_of(error)
         write_failure(layout.failure, reason)
         if isinstance(reason, UserError):
             raise ClientError(str(reason)) from None  # the toolkit prints it without a traceback
@@ -56,14 +56,20 @@ def _run(layout: Layout, stop: Stop) -> None:
         from image_classifier.training import script_mode
 
         return script_mode.run(env)
-    from image_classifier.training import hyperparameters
-    from image_classifier.training.job import Job  # torch: two seconds that a signal must not get lost in
+    import torch  # two seconds that a signal must not get lost in
+
+    from image_classifier.training import cluster, hyperparameters
+    from image_classifier.training.job import Job
 
     chosen = hyperparameters.parse(layout.read_config("hyperparameters.json"))
     logger.info("Hyperparameters:")
     for name, value in chosen.model_dump().items():
         logger.info("  %s = %s", name, value)
-    Job(layout, settings, chosen, stop).run()
+    hosts = cluster.read(layout.read_config("resourceconfig.json"), torch.cuda.device_count())
+    if hosts.is_alone:
+        Job(layout, settings, chosen, stop).run()
+    else:
+        cluster.run(hosts, stop)
 
 
 def _toolkit_environment() -> environment.Environment:
@@ -77,7 +83,8 @@ def _toolkit_environment() -> environment.Environment:
         toolkit.setLevel(level)
 
 
-def _reason(error: Exception) -> Exception:
+def reason_of(error: Exception) -> Exception:
+    """The error to report: a stop before the first step is one that the caller should read about."""
     if isinstance(error, Stopped):
         return UserError("Training was stopped before its first step, so there is no model.")
     return error

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from image_classifier.insight.predictions import RANKS
+from image_classifier.training.distributed import ALONE, World
 from image_classifier.training.progress import progress
 from image_classifier.training.sources import Batch, Source
 from image_classifier.training.stopping import Stop
@@ -47,6 +48,14 @@ class Evaluation:
     confusion: torch.Tensor  # int64 [true class, predicted class]
     ranking: Ranking
 
+    @classmethod
+    def of(cls, ranking: Ranking, num_classes: int) -> "Evaluation":
+        """Sum up what was said about each sample."""
+        confusion = torch.zeros(num_classes, num_classes, dtype=torch.int64)
+        first = ranking.choices[:, 0]
+        confusion.index_put_((ranking.targets, first), torch.ones_like(first), accumulate=True)
+        return cls(float(ranking.losses.double().mean()), int(confusion.trace()), confusion, ranking)
+
     @property
     def count(self) -> int:
         """Number of samples."""
@@ -65,11 +74,16 @@ class Evaluator:
     device: torch.device
     batch_size: int
     stop: Stop
+    world: World = ALONE
+
+    def steps(self, source: Source) -> int:
+        """Batches of one pass in this process."""
+        return -(-len(self.world.share(range(len(source)))) // self.batch_size)
 
     def predict(
         self, module: nn.Module, source: Source, label: str, around: Callable[[], Context] = nullcontext
     ) -> Iterator[Batch]:
-        """Give (output, targets) batch by batch, on the CPU.
+        """Give (output, targets) batch by batch, on the CPU; of several processes each runs its share.
 
         Args:
             module: what to run.
@@ -82,7 +96,7 @@ class Evaluator:
         """
         was_training = module.training
         module.eval()
-        total = -(-len(source) // self.batch_size)
+        total = self.steps(source)
         try:
             for inputs, targets in progress(source.batches(self.batch_size), total, label):
                 self.stop.check()
@@ -117,13 +131,11 @@ class Evaluator:
         Raises:
             Stopped: the job was asked to stop.
         """
-        loss = 0.0
-        parts: list[Ranking] = []
-        confusion = torch.zeros(num_classes, num_classes, dtype=torch.int64)
-        for logits, targets in self.predict(module, source, label, around):
-            if heard is not None:
-                heard(logits.to(self.device), targets.to(self.device))
-            loss += float(nn.functional.cross_entropy(logits, targets, reduction="sum"))
-            confusion.index_put_((targets, logits.argmax(1)), torch.ones_like(targets), accumulate=True)
-            parts.append(Ranking.of(logits, targets))
-        return Evaluation(loss / int(confusion.sum()), int(confusion.trace()), confusion, Ranking.joined(parts))
+
+        def rankings() -> Iterator[Ranking]:
+            for logits, targets in self.predict(module, source, label, around):
+                if heard is not None:
+                    heard(logits.to(self.device), targets.to(self.device))
+                yield Ranking.of(logits, targets)
+
+        return Evaluation.of(Ranking.joined(self.world.all_of(rankings())), num_classes)

@@ -38,18 +38,19 @@ def extract(
     Raises:
         Stopped: the job was asked to stop.
     """
+    world = source.world
     backbone = copy.deepcopy(network)
     networks.replace_head(backbone, architecture, nn.Identity())
-    if store is None:
-        return FeatureSource(*_compute(backbone, source, evaluator, label), source.seed)
-    name = _name(backbone, architecture, source)
-    kept = store.load(name)
+    keeper = store if world.is_main else None
+    name = _name(backbone, architecture, source) if keeper else ""
+    kept = world.from_main(keeper.load(name) if keeper else None)
     if kept is None:
         features, targets = _compute(backbone, source, evaluator, label)
-        store.save(name, {"features": features, "targets": targets})
-        return FeatureSource(features, targets, source.seed)
+        if keeper:
+            keeper.save(name, {"features": features, "targets": targets})
+        return FeatureSource(features, targets, source.seed, world)
     logger.info("%s: %d pictures, kept from an earlier run (%s).", label, len(kept["targets"]), name)
-    return FeatureSource(kept["features"], kept["targets"], source.seed)
+    return FeatureSource(kept["features"], kept["targets"], source.seed, world)
 
 
 def _name(backbone: nn.Module, architecture: str, source: PictureSource) -> str:
@@ -71,7 +72,9 @@ def _compute(backbone: nn.Module, source: PictureSource, evaluator: Evaluator, l
 
 
 def _run(module: nn.Module, source: PictureSource, evaluator: Evaluator, label: str) -> Batch:
-    features, targets = (torch.cat(part) for part in zip(*evaluator.predict(module, source, label), strict=True))
+    """Every process runs its share of the pictures; all get the whole result, in the pictures' order."""
+    batches = evaluator.world.all_of(evaluator.predict(module, source, label))
+    features, targets = (torch.cat(part) for part in zip(*batches, strict=True))
     return features, targets
 
 

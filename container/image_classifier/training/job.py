@@ -1,11 +1,10 @@
 """One training job: channels in, artifact out. The steps, in order."""
 
-import csv
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,10 +15,11 @@ from image_classifier.contract import Layout, Settings
 from image_classifier.errors import UserError
 from image_classifier.images import Preprocessing
 from image_classifier.insight import hook
-from image_classifier.training import chronicle, dataset, features, metrics, predictions, pretrained
+from image_classifier.training import batch_norm, chronicle, dataset, features, predictions, pretrained, results
 from image_classifier.training.checkpoint import Checkpoints, fingerprint
 from image_classifier.training.chronicle import Chronicle
 from image_classifier.training.dataset import Dataset, Split
+from image_classifier.training.distributed import ALONE, World
 from image_classifier.training.evaluation import Evaluation, Evaluator
 from image_classifier.training.feature_store import FeatureStore
 from image_classifier.training.hyperparameters import OBSERVING, Hyperparameters
@@ -41,11 +41,13 @@ class Job:
     settings: Settings
     chosen: Hyperparameters
     stop: Stop
+    world: World = ALONE
 
     def __post_init__(self) -> None:
         self.chronicle = Chronicle()
         on_sagemaker = bool(self.settings.training_job_name)
-        self.hook = hook.create(self.layout, self.chosen.wishes(), self.settings.use_smdebug, on_sagemaker)
+        wanted = self.settings.use_smdebug and self.world.is_main
+        self.hook = hook.create(self.layout, self.chosen.wishes(), wanted, on_sagemaker)
 
     def run(self) -> None:
         """Train, save the artifact, and check that it can be loaded.
@@ -58,8 +60,9 @@ class Job:
             self._run()
         finally:
             self.hook.close()
-            self._write_facts()
-            self._conclude()
+            if self.world.is_main:
+                self._write_facts()
+                self._conclude()
 
     def _run(self) -> None:
         with self.chronicle.phase("reading"):
@@ -67,19 +70,31 @@ class Job:
         logger.info(data.describe())
         self.rejects = Rejects(min(self.chosen.max_bad_pictures, data.smallest() - 1))
         self.chronicle.note(**chronicle.of_data(data))
+        self.key = self._fingerprint(data)
+        dataset.check_same(self.world.gather((self.key, data.describe())))
         machine.keep_freed_memory()
-        threads = machine.cores()
-        torch.set_num_threads(threads)
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        logger.info("Device: %s, %d cores.", device, threads)
-        self.chronicle.note(device=_describe(device), cores=threads)
-        self.evaluator = Evaluator(device, _EVALUATION_BATCH[device.type], self.stop)
+        torch.set_num_threads(self._threads())
+        device = self.world.device
+        logger.info("Device: %s, %d cores.", device, self._threads())
+        self.chronicle.note(device=_describe(device), cores=self._threads())
+        self.evaluator = Evaluator(device, _EVALUATION_BATCH[device.type], self.stop, self.world)
         network = self._make_network(len(data.classes)).to(device)
         done = self._fit(network, data)
-        with self.chronicle.phase("test"):
+        with self._phase("test"):
             result = self._test(network, data)
-        with self.chronicle.phase("saving"):
-            self._save(network, data, done, result)
+        if self.world.is_main:
+            with self.chronicle.phase("saving"):
+                self._save(network, data, done, result)
+
+    def _threads(self) -> int:
+        return max(1, machine.cores() // self.world.local_size)
+
+    @contextmanager
+    def _phase(self, name: str) -> Iterator[None]:
+        """Around a pass over pictures, at whose end all processes know which of them are damaged."""
+        with self.chronicle.phase(name):
+            yield
+        self.rejects.share(self.world)
 
     def _conclude(self) -> None:
         if self.chosen.debug == "off" or self.stop.requested:
@@ -114,9 +129,10 @@ class Job:
             split=split,
             preprocessing=Preprocessing(image_size=self.chosen.image_size),
             max_pixels=self.settings.max_pixels,
-            threads=self.chosen.num_workers or machine.cores(),
+            threads=self.chosen.num_workers or self._threads(),
             seed=self.chosen.seed,
             augmentation=self.chosen.augmentation if augmented else "none",
+            world=self.world,
             rejects=self.rejects,
             decoded=self.hook.decoded,
         )
@@ -131,8 +147,10 @@ class Job:
             logger.info("The backbone is frozen and the pictures do not change: its features are computed once.")
             module = networks.linear_head(network, self.chosen.architecture) or network
             set_mode = module.train
-            with self.chronicle.phase("features"):
+            with self._phase("features"):
                 train, validation = self._features(network, data)
+        elif self.world.size > 1:
+            batch_norm.synchronize(network)
         trainer = Trainer(
             module=module,
             train=train,
@@ -140,11 +158,12 @@ class Job:
             class_counts=data.train.counts(),
             chosen=self.chosen,
             evaluator=self.evaluator,
-            checkpoints=Checkpoints(self.layout.checkpoints, self._fingerprint(data)),
+            checkpoints=Checkpoints(self.layout.checkpoints, self.key),
             hook=self.hook,
             stop=self.stop,
             set_mode=set_mode,
-            phase=self.chronicle.phase,
+            world=self.world,
+            phase=self._phase,
         )
         self.chronicle.note(
             **chronicle.of_module(module),
@@ -153,7 +172,8 @@ class Job:
             steps_per_epoch=trainer.steps,
             epochs=self.chosen.epochs,
         )
-        self._write_facts()  # rules of stop_on read them
+        if self.world.is_main:
+            self._write_facts()  # rules of stop_on read them
         return trainer.fit()
 
     def _features(self, network: nn.Module, data: Dataset) -> tuple[Source, Source]:
@@ -172,47 +192,23 @@ class Job:
 
     def _test(self, network: nn.Module, data: Dataset) -> Evaluation | None:
         """Measure the finished network on the test split, unless there is none or time is short."""
-        if data.test is None or self.stop.requested:
+        if data.test is None or self.world.from_main(self.stop.requested):
             return None
         try:
             result = self.evaluator.evaluate(network, self._source(data.test), len(data.classes), "Testing")
         except Stopped:
             logger.info("Stopped while testing: the model is saved without test metrics.")
             return None
-        print(
-            metrics.metric_line(None, {"test_loss": result.loss, "test_accuracy": result.accuracy}),
-            flush=True,
-        )
-        print(metrics.summary_line(result.loss, result.correct, result.count), flush=True)
+        if self.world.is_main:
+            results.say(result)
         return result
 
     def _save(self, network: nn.Module, data: Dataset, done: Progress, result: Evaluation | None) -> None:
-        values: dict[str, float] = {"epochs": float(done.epoch)}
-        if done.best_epoch:
-            values |= {
-                "val_loss": done.best_loss,
-                "val_accuracy": done.best_accuracy,
-                "best_epoch": done.best_epoch,
-            }
-        if result:
-            values |= {"test_loss": result.loss, "test_accuracy": result.accuracy}
-        config = artifact.Config(
-            architecture=self.chosen.architecture,
-            classes=data.classes,
-            preprocessing=Preprocessing(image_size=self.chosen.image_size),
-            metrics=values,
-            hyperparameters=self.chosen.model_dump(),
-            versions=artifact.versions(),
-        )
-        artifact.save(self.layout.model, network, config)
-        _write_tables(self.layout.output_data, config.labels, done, result)
+        labels = results.save(self.layout, network, self.chosen, data.classes, done, result)
         if data.test and result:
             folder, limit = self.layout.output_data, self.settings.max_pixels
             paths = [path for path in data.test.paths if path not in self.rejects.found]
-            predictions.write(folder, result.ranking, config.labels, paths, limit)
-        _check_artifact(self.layout.model, network)
-        kind = f"epoch {done.best_epoch}, the best by validation" if done.best_epoch else "an unfinished first epoch"
-        logger.info("Model saved to %s (%s).", self.layout.model, kind)
+            predictions.write(folder, result.ranking, labels, paths, limit)
 
 
 def _describe(device: torch.device) -> str:
@@ -231,25 +227,3 @@ def _check_input_size(network: nn.Module, chosen: Hyperparameters) -> None:
             f"architecture={chosen.architecture} does not take pictures of image_size={chosen.image_size} ({reason}); "
             "try image_size=224."
         ) from None
-
-
-def _check_artifact(folder: Path, network: nn.Module) -> None:
-    """A job that left no loadable model is never a success: load it, and compare every weight."""
-    loaded, _ = artifact.load(folder)
-    for name, value in network.state_dict().items():
-        if not torch.equal(loaded.state_dict()[name], value.cpu()):
-            raise RuntimeError(f"The saved model in {folder} differs from the trained one in {name}.")
-
-
-def _write_tables(folder: Path, labels: tuple[str, ...], done: Progress, result: Evaluation | None) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    if done.history:
-        with (folder / "history.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(done.history[0]))
-            writer.writeheader()
-            writer.writerows(done.history)
-    if result:
-        with (folder / "confusion.csv").open("w", newline="", encoding="utf-8") as file:
-            rows = csv.writer(file)
-            rows.writerow(["true \\ predicted", *labels])
-            rows.writerows([label, *row] for label, row in zip(labels, result.confusion.tolist(), strict=True))

@@ -19,6 +19,7 @@ from torch import nn
 from image_classifier.errors import UserError
 from image_classifier.insight.hook import Course, Hook
 from image_classifier.training.checkpoint import Checkpoints
+from image_classifier.training.distributed import ALONE, World
 from image_classifier.training.evaluation import Evaluation, Evaluator
 from image_classifier.training.hyperparameters import Hyperparameters
 from image_classifier.training.metrics import metric_line
@@ -67,6 +68,7 @@ class Trainer:
     hook: Hook
     stop: Stop
     set_mode: Callable[[], Any]  # puts the module into training mode
+    world: World = ALONE
     phase: Callable[[str], AbstractContextManager[None]] = lambda _name: (
         nullcontext()
     )  # around each epoch and validation
@@ -103,9 +105,8 @@ class Trainer:
         return self.progress
 
     def _course(self) -> Course:
-        validation = -(-len(self.validation) // self.evaluator.batch_size)
         now = self.progress
-        return Course(self.steps, validation, self.chosen.epochs, now.epoch, now.step)
+        return Course(self.steps, self.evaluator.steps(self.validation), self.chosen.epochs, now.epoch, now.step)
 
     def _run_epoch(self) -> str | None:
         """Train and validate; gives a sentence when a rule of `stop_on` says that this leads nowhere."""
@@ -117,7 +118,7 @@ class Trainer:
         self._record(result, time.monotonic() - started, self.progress.seen - first)
         self.progress.next_epoch()
         self._save()
-        return self.hook.end_epoch(self.progress.history[-1])
+        return self.world.from_main(self.hook.end_epoch(self.progress.history[-1]))
 
     def _validate(self) -> Evaluation:
         return self.evaluator.evaluate(
@@ -145,26 +146,35 @@ class Trainer:
         batches = self.train.batches(self.chosen.batch_size, epoch, skip=self.progress.step)
         label = f"Epoch {epoch} of {self.chosen.epochs}"
         for batch in progress(self.hook.batches(batches), self.steps - self.progress.step, label):
-            self.stop.check()
-            if len(batch[1]):
+            weight = self._weight(batch[1])
+            count, whole = self.world.agree(self.stop, len(batch[1]), weight)
+            if count:
                 with self.hook.step(training=True):
-                    self._step(batch)
+                    self._step(batch, weight / whole, int(count))
             self.progress.step += 1
 
-    def _step(self, batch: Batch) -> None:
+    def _weight(self, targets: torch.Tensor) -> float:
+        """What samples weigh in the loss."""
+        return float(len(targets) if self.loss.weight is None else self.loss.weight.cpu()[targets].sum())
+
+    def _step(self, batch: Batch, share: float, count: int) -> None:
+        """Learn from this process's share of a batch of `count` samples."""
         number = self._steps_taken()
-        torch.manual_seed(self.chosen.seed * 1_000_003 + number)  # dropout draws the same after a restart
+        draw = number * self.world.size + self.world.rank
+        torch.manual_seed(self.chosen.seed * 1_000_003 + draw)  # dropout draws the same after a restart
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.chosen, number, self.steps * self.chosen.epochs)
         inputs, targets = (tensor.to(self.evaluator.device) for tensor in batch)
         logits = self.module(inputs)
-        loss = self.loss(logits, targets)
+        loss = self.loss(logits, targets) * share if len(targets) else logits.sum() * 0
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        correct = int((logits.detach().argmax(1) == targets).sum())
+        mean, hits = self.world.sum_gradients(self.module.parameters(), float(loss.detach()), correct)
         self.optimizer.step()
-        self.progress.loss_sum += float(loss.detach()) * len(targets)
-        self.progress.correct += int((logits.detach().argmax(1) == targets).sum())
-        self.progress.seen += len(targets)
+        self.progress.loss_sum += mean * count
+        self.progress.correct += int(hits)
+        self.progress.seen += count
 
     def _steps_taken(self) -> int:
         return self.progress.epoch * self.steps + self.progress.step
@@ -180,7 +190,8 @@ class Trainer:
             "epoch_seconds": seconds,
             "images_per_second": seen / seconds,
         }
-        print(metric_line(epoch, values), flush=True)
+        if self.world.is_main:
+            print(metric_line(epoch, values), flush=True)
         if not math.isfinite(values["train_loss"]) or not math.isfinite(values["val_loss"]):
             raise UserError(
                 f"The loss is no longer a number in epoch {epoch}: training diverged; "
@@ -206,10 +217,11 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "best": self.best,
         }
-        self.checkpoints.save(state, self._steps_taken())
+        if self.world.is_main:
+            self.checkpoints.save(state, self._steps_taken())
 
     def _resume(self) -> None:
-        state = self.checkpoints.latest()
+        state = self.world.from_main(self.checkpoints.latest() if self.world.is_main else None)
         if state is None:
             return
         self.progress = Progress(**state["progress"])

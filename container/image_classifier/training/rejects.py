@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from image_classifier.errors import UserError
+from image_classifier.training.distributed import World
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +35,17 @@ class Rejects:
         if count > self.limit:
             raise UserError(self._listing())
         logger.warning("Left out %s: %s (%d of at most %d).", short(path), reason, count, self.limit)
+
+    def share(self, world: World) -> None:
+        """Know what the other processes of the job have left out.
+
+        Raises:
+            UserError: together it is more than the limit; in all processes.
+        """
+        for others in world.gather(self.found):
+            self.found = others | self.found
+        if len(self.found) > self.limit:
+            raise UserError(self._listing())
 
     def _listing(self) -> str:
         lines = [f"{short(path)} ({reason})" for path, reason in sorted(self.found.items())]

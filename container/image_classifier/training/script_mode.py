@@ -14,6 +14,7 @@ import psutil
 from sagemaker_training import entry_point, environment, runner
 from sagemaker_training.errors import ExecuteUserScriptError
 
+from image_classifier import machine
 from image_classifier.errors import UserError
 
 logger = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ def run(env: environment.Environment) -> None:
         UserError: the program failed; its last line comes first.
     """
     logger.info("Script mode: running %s from %s.", env.user_entry_point, env.module_dir)
+    _warn_of_shared_memory()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _pass_on)
     lines: deque[str] = deque(maxlen=KEPT_LINES)
@@ -44,6 +46,13 @@ def run(env: environment.Environment) -> None:
             )
     except ExecuteUserScriptError as error:
         raise UserError(_explain(str(env.user_entry_point), error.return_code, lines)) from None
+
+
+def _warn_of_shared_memory() -> None:
+    """A DataLoader's worker that finds /dev/shm full dies of a bus error, without a word about why."""
+    shared = machine.shared_memory()
+    if shared < machine.ENOUGH_SHARED:
+        logger.info("/dev/shm is %d MiB: where DataLoader workers die of a bus error, use num_workers=0.", shared >> 20)
 
 
 @contextmanager

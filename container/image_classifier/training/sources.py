@@ -17,6 +17,7 @@ from image_classifier import images
 from image_classifier.images import ImageError, Preprocessing
 from image_classifier.training.augmentation import Kind, augment, draws, mirrors
 from image_classifier.training.dataset import Split
+from image_classifier.training.distributed import ALONE, World
 from image_classifier.training.rejects import Rejects
 
 Batch = tuple[torch.Tensor, torch.Tensor]  # network input, targets (int64)
@@ -24,10 +25,10 @@ AHEAD = 3  # batches that are decoded before they are asked for
 
 
 class Source(Protocol):
-    """Gives batches; the same ones for the same epoch, whenever asked."""
+    """Gives batches; the same ones for the same epoch, whenever asked. Of several processes each gets its share."""
 
     def __len__(self) -> int:
-        """Number of samples."""
+        """Number of samples, of all processes."""
 
     def batches(self, batch_size: int, epoch: int | None = None, skip: int = 0) -> Iterator[Batch]:
         """Give one pass of batches.
@@ -39,18 +40,23 @@ class Source(Protocol):
         """
 
 
-def plan(count: int, batch_size: int, epoch: int | None, seed: int) -> list[list[int]]:
-    """Split sample numbers into batches. A last batch of one joins its neighbour: BatchNorm cannot learn from one."""
+def plan(count: int, batch_size: int, epoch: int | None, seed: int, world: World = ALONE) -> list[list[int]]:
+    """Split sample numbers into batches, and give this process's share: of each batch, or of the samples in order.
+
+    A last batch of one joins its neighbour: BatchNorm cannot learn from one.
+    """
     if epoch is None:
-        order = list(range(count))
-    else:
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-        order = torch.randperm(count, generator=generator).tolist()
-    batches = [order[i : i + batch_size] for i in range(0, count, batch_size)]
-    if epoch is not None and len(batches) > 1 and len(batches[-1]) == 1:
+        return _cut(world.share(range(count)), batch_size)
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    batches = _cut(torch.randperm(count, generator=generator).tolist(), batch_size)
+    if len(batches) > 1 and len(batches[-1]) == 1:
         last = batches.pop()
         batches[-1] = batches[-1] + last
-    return batches
+    return [list(world.share(batch)) for batch in batches]
+
+
+def _cut(order: Sequence[int], batch_size: int) -> list[list[int]]:
+    return [list(order[i : i + batch_size]) for i in range(0, len(order), batch_size)]
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,7 @@ class PictureSource:
     threads: int
     seed: int = 0
     augmentation: Kind = "none"
+    world: World = ALONE
     rejects: Rejects = field(default_factory=lambda: Rejects(limit=0))
     decoded: Callable[[float], object] = lambda _started: None  # hears when a thread began a picture it has finished
 
@@ -76,7 +83,7 @@ class PictureSource:
     def batches(self, batch_size: int, epoch: int | None = None, skip: int = 0) -> Iterator[Batch]:
         """See Source."""
         targets = torch.tensor(self.split.targets)
-        planned = plan(len(self), batch_size, epoch, self.seed)[skip:]
+        planned = plan(len(self), batch_size, epoch, self.seed, self.world)[skip:]
         for rows, pixels in zip(planned, self._decoded(planned, epoch), strict=True):
             good = {row: picture for row, picture in zip(rows, pixels, strict=True) if picture is not None}
             side = self.preprocessing.image_size
@@ -121,13 +128,14 @@ class FeatureSource:
     features: torch.Tensor
     targets: torch.Tensor
     seed: int = 0
+    world: World = ALONE
 
     def __len__(self) -> int:
         return len(self.targets)
 
     def batches(self, batch_size: int, epoch: int | None = None, skip: int = 0) -> Iterator[Batch]:
         """See Source."""
-        for rows in plan(len(self), batch_size, epoch, self.seed)[skip:]:
+        for rows in plan(len(self), batch_size, epoch, self.seed, self.world)[skip:]:
             views = [self._view(row, epoch) for row in rows]
             yield self.features[views, rows], self.targets[rows]
 

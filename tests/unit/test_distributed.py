@@ -1,0 +1,158 @@
+"""Several processes do together what one does alone."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from image_classifier.contract import Layout, Settings
+from image_classifier.errors import UserError
+from image_classifier.training import batch_norm, hyperparameters
+from image_classifier.training.distributed import ALONE, World
+from image_classifier.training.job import Job
+from image_classifier.training.stopping import Stop, Stopped
+from together import together
+
+INPUTS = torch.randn(7, 3, 5, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+TARGETS = torch.tensor([0, 1, 2, 0, 1, 2, 0])
+
+
+def make_network() -> nn.Module:
+    torch.manual_seed(1)
+    parts = [nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Sequential(nn.Conv2d(4, 3, 1), nn.BatchNorm2d(3))]
+    return nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3)).double()
+
+
+def train(world: World) -> dict[str, torch.Tensor]:
+    network = make_network()
+    if world.size > 1:
+        batch_norm.synchronize(network)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.5, momentum=0.9)
+    for batch in (range(7), range(3), range(1, 2)):  # the last gives one process nothing
+        rows = list(world.share(batch))
+        loss = nn.functional.cross_entropy(network(INPUTS[rows]), TARGETS[rows], reduction="sum") / len(batch)
+        optimizer.zero_grad()
+        loss.backward()
+        world.sum_gradients(network.parameters())
+        optimizer.step()
+    return network.state_dict()
+
+
+def learn_meet_and_stop(world: World, folder: Path) -> None:
+    torch.save(train(world), folder / f"{world.rank}.pt")
+    assert world.gather(world.rank) == [0, 1, 2]
+    assert world.from_main(f"from {world.rank}") == "from 0"
+    stop = Stop()
+    assert world.agree(stop, 1, world.rank) == (3, 3)
+    if world.rank == 1:
+        stop.request()
+    with pytest.raises(Stopped):
+        world.agree(stop, 1)
+
+    def items() -> Iterator[int]:
+        yield 1
+        stop.check()
+
+    with pytest.raises(Stopped):
+        world.all_of(items())
+    assert world.all_of([world.rank, 7]) == [0, 7, 1, 7, 2, 7]
+
+
+def test_three_processes_learn_what_one_learns_with_the_whole_batch_and_stop_together(tmp_path: Path) -> None:
+    together(3, "test_distributed:learn_meet_and_stop", tmp_path)
+    alone = train(ALONE)
+    for rank in range(3):
+        learnt = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        assert learnt.keys() == alone.keys()
+        for name, value in alone.items():
+            torch.testing.assert_close(learnt[name], value, rtol=1e-9, atol=1e-12, msg=name)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 8])
+def test_the_shares_of_all_are_the_whole(size: int) -> None:
+    shares = [World(rank, size).share(range(7)) for rank in range(size)]
+    assert sorted(item for share in shares for item in share) == list(range(7))
+    assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_alone_nothing_needs_a_network() -> None:
+    network = make_network()
+    network(INPUTS).sum().backward()
+    before = [p.grad.clone() for p in network.parameters() if p.grad is not None]
+    ALONE.sum_gradients(network.parameters())
+    assert all(torch.equal(a, b.grad) for a, b in zip(before, network.parameters(), strict=True))
+    assert (ALONE.gather(1), ALONE.from_main(2), ALONE.is_main) == ([1], 2, True)
+
+
+# One step: rounding moves the next ones' gradients by percents, in which order ever one process sums.
+FULL = {
+    "epochs": "1",
+    "batch_size": "15",
+    "architecture": "resnet18",
+    "pretrained": "false",
+    "freeze_backbone": "false",
+    "augmentation": "standard",
+    "class_weights": "balanced",
+    "image_size": "64",
+}
+FEATURES = {"architecture": "shufflenet_v2_x0_5", "augmentation": "light", "image_size": "32"}
+COMMON = {"epochs": "2", "batch_size": "7", "optimizer": "sgd", "learning_rate": "0.003", "debug": "off"}
+JOBS = {"full": FULL, "features": FEATURES, "damaged": {**FEATURES, "max_bad_pictures": "1"}}
+
+
+def run_job(world: World, folder: Path, name: str) -> None:
+    """Every process has a base directory of its own, as hosts do."""
+    base = folder / f"{name}-{world.size}-{world.rank}"
+    (base / "input" / "data").mkdir(parents=True)
+    kind = name if name in ("damaged", "different") else "data"
+    (base / "input" / "data" / "training").symlink_to(folder / f"{kind}-{world.rank}")
+    weights = (folder / "weights").read_text(encoding="utf-8")
+    settings = Settings.from_environment({"CLASSIFIER_WEIGHTS_DIR": weights})
+    chosen = hyperparameters.parse({**COMMON, **JOBS.get(name, FULL)})
+    Job(Layout(base), settings, chosen, Stop(), world).run()
+
+
+def run_jobs(world: World, folder: Path) -> None:
+    run_job(world, folder, "full")
+    run_job(world, folder, "features")
+    with pytest.raises(UserError, match="The hosts of this job see different pictures; give every host all of them"):
+        run_job(world, folder, "different")
+    with pytest.raises(UserError, match="2 pictures cannot be used, and max_bad_pictures=1"):
+        run_job(world, folder, "damaged")
+
+
+def make_data(folder: Path, folders: Callable[..., Path]) -> None:
+    """The same pictures for each of two hosts; some that differ, and some with one damaged in each one's share."""
+    for rank in range(2):
+        data = folder / f"data-{rank}"
+        for seed, (split, count) in enumerate({"train": 7, "valid": 3, "test": 2}.items()):
+            folders(data / split, {"amber": count, "blue": count + 1}, seed=seed)
+        shutil.copytree(data, folder / f"different-{rank}")
+        shutil.copytree(data, folder / f"damaged-{rank}")
+        pictures = sorted((folder / f"damaged-{rank}" / "train").rglob("*.*"))
+        for picture in (pictures[0], pictures[-1]):
+            picture.write_bytes(b"x" * picture.stat().st_size)
+    next((folder / "different-1" / "train" / "blue").iterdir()).unlink()
+
+
+def test_two_processes_do_whole_jobs_as_one_does(
+    tmp_path: Path, folders: Callable[..., Path], weights_dir: Path
+) -> None:
+    make_data(tmp_path, folders)
+    (tmp_path / "weights").write_text(str(weights_dir), encoding="utf-8")
+    together(2, "test_distributed:run_jobs", tmp_path)
+    for name in ("full", "features"):
+        run_job(ALONE, tmp_path, name)
+        both, alone = tmp_path / f"{name}-2-0", tmp_path / f"{name}-1-0"
+        learnt, wanted = (load_file(base / "model" / "model.safetensors") for base in (both, alone))
+        assert learnt.keys() == wanted.keys()
+        for key, value in wanted.items():
+            torch.testing.assert_close(learnt[key], value, rtol=1e-3, atol=1e-4, msg=f"{name}: {key}")
+        tables = [(base / "output/data/predictions.csv").read_text().splitlines() for base in (both, alone)]
+        assert [row.split(",")[0] for row in tables[0]] == [row.split(",")[0] for row in tables[1]]
+        written = [path for path in (tmp_path / f"{name}-2-1").rglob("*") if path.is_file()]
+        assert [path for path in written if "input" not in path.parts] == [], "only the main process writes"

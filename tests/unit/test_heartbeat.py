@@ -1,0 +1,131 @@
+"""What hosts hear of each other: all of them on this machine's loopback network, each with an address of its own."""
+
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from image_classifier.errors import ExitCode, PlatformError
+from image_classifier.training import heartbeat
+from image_classifier.training.heartbeat import Failure, Heartbeat
+from image_classifier.training.stopping import Stop, Stopped
+
+SILENT = 3.0
+
+
+@pytest.fixture
+def names(request: pytest.FixtureRequest) -> tuple[str, ...]:
+    """Addresses that no other test uses, now or in a parallel run."""
+    number = sum(map(ord, request.node.name)) % 250
+    return tuple(f"127.{os.getpid() % 250 + 1}.{number}.{host}" for host in (1, 2, 3))
+
+
+class Host:
+    """One host with its processes."""
+
+    def __init__(self, names: tuple[str, ...], current: str) -> None:
+        self.stop = Stop()
+        self.sent: list[signal.Signals] = []
+        self.heartbeat = Heartbeat(names, current, self.stop, self.sent.append, SILENT)
+
+
+@pytest.fixture
+def hosts(names: tuple[str, ...]) -> Iterator[list[Host]]:
+    with ExitStack() as stack:
+        made = [Host(names, name) for name in names]
+        for host in made:
+            stack.enter_context(host.heartbeat)
+        yield made
+
+
+def until(what: object, seconds: float = 10.0) -> None:
+    assert callable(what)
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_all_hosts_find_each_other_and_a_stop_of_one_reaches_the_processes_of_all(hosts: list[Host]) -> None:
+    for host in hosts:
+        host.heartbeat.wait_for_all()
+    hosts[2].stop.request()
+    for host in hosts:
+        until(lambda host=host: host.stop.requested and signal.SIGTERM in host.sent)
+        assert signal.SIGKILL not in host.sent
+        assert host.heartbeat.failure is None
+
+
+def test_the_reason_of_one_host_ends_the_processes_of_the_others(names: tuple[str, ...]) -> None:
+    first, second, third = (Host(names, name) for name in names)
+    failure = Failure(reason="Host b: the loss is no longer a number.", code=ExitCode.USER)
+    with first.heartbeat, third.heartbeat:
+        with second.heartbeat:
+            second.heartbeat.wait_for_all()
+            second.heartbeat.fail(failure)
+        for host in (first, third):
+            assert host.heartbeat.wait_for_failure() == failure
+            until(lambda host=host: signal.SIGKILL in host.sent)
+
+
+def test_a_silent_host_is_lost_and_named(names: tuple[str, ...]) -> None:
+    first = Host(names[:2], names[0])
+    with first.heartbeat, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as second:
+        second.sendto(heartbeat.Word(host=names[1]).model_dump_json().encode(), (names[0], heartbeat.PORT))
+        first.heartbeat.wait_for_all()
+        found = first.heartbeat.wait_for_failure()
+    assert found == Failure(reason=f"Host {names[1]} of the job is lost: nothing was heard of it for 3 seconds.")
+    assert found.code == ExitCode.PLATFORM
+
+
+def test_a_host_that_is_done_may_be_silent(names: tuple[str, ...]) -> None:
+    first, second = Host(names[:2], names[0]), Host(names[:2], names[1])
+    with first.heartbeat:
+        with second.heartbeat:
+            first.heartbeat.wait_for_all()
+        time.sleep(SILENT + 1)
+        assert first.heartbeat.failure is None
+
+
+def test_what_no_host_of_the_job_says_is_not_heard(names: tuple[str, ...]) -> None:
+    first = Host(names[:2], names[0])
+    stranger = heartbeat.Word(host="stranger", state="stopping", failure=Failure(reason="ha"))
+    with first.heartbeat, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        for message in (b"", b"\xff", b"[]", b'{"host": 1}', stranger.model_dump_json().encode(), b"[" * 9000):
+            sender.sendto(message, (names[0], heartbeat.PORT))
+        time.sleep(0.5)
+        assert not first.stop.requested
+        assert first.heartbeat.failure is None
+
+
+def test_a_host_that_does_not_come_is_named(
+    names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(heartbeat, "START", 1.5)
+    monkeypatch.setattr(heartbeat, "SAY_EVERY", 0.5)
+    caplog.set_level(logging.INFO)
+    first = Host((names[0], "no-such-host.invalid"), names[0])
+    with (
+        first.heartbeat,
+        pytest.raises(PlatformError, match=r"Nothing was heard of no-such-host\.invalid in 2 seconds;"),
+    ):
+        first.heartbeat.wait_for_all()
+    assert "Waiting for no-such-host.invalid." in caplog.messages
+
+
+def test_a_stop_ends_the_waiting(names: tuple[str, ...]) -> None:
+    first = Host(names, names[0])
+    with first.heartbeat:
+        first.stop.request()
+        with pytest.raises(Stopped):
+            first.heartbeat.wait_for_all()
+
+
+def test_a_port_that_is_taken_is_named(names: tuple[str, ...]) -> None:
+    with Host(names, names[0]).heartbeat, pytest.raises(PlatformError, match="UDP port 7777 cannot be used"):
+        Host(names, names[0]).heartbeat.__enter__()

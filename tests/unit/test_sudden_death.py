@@ -1,0 +1,115 @@
+"""A spot instance may vanish at any moment: whatever that moment is, the job ends as if nothing had happened."""
+
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+DEATHS = 20
+SEED = 20
+CHOSEN = """{
+  "architecture": "shufflenet_v2_x0_5", "pretrained": "false", "freeze_backbone": "false", "augmentation": "standard",
+  "schedule": "one_cycle", "epochs": "3", "batch_size": "6", "image_size": "32", "debug": "off", "seed": "7"
+}"""
+# Runs what the `train` command runs, in a child that starts at once because its parent has imported everything.
+# Each line it reads asks for one life: seconds until SIGKILL, or `inf`. It answers with the exit status.
+LIVES = """
+import os, signal, sys, threading, traceback
+import torch._dynamo  # a first optimizer would import it, each time
+from image_classifier.training import entrypoint, job
+
+def live():
+    code = 1
+    try:
+        log = os.open("train.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(log, 1), os.dup2(log, 2)
+        entrypoint.main()
+        code = 0
+    except Exception:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
+
+sys.stdout.reconfigure(line_buffering=True)
+print("ready")
+for line in sys.stdin:
+    child, seconds = os.fork(), float(line)
+    if child == 0:
+        live()
+    killer = threading.Timer(min(seconds, 600), os.kill, (child, signal.SIGKILL))
+    killer.start()
+    _, status = os.waitpid(child, 0)
+    killer.cancel()
+    print(os.waitstatus_to_exitcode(status))
+"""
+
+
+class Job:
+    """A job that lives again and again."""
+
+    def __init__(self, base: Path) -> None:
+        self.base = base
+        environ = {**os.environ, "SAGEMAKER_BASE_DIR": str(base), "OMP_NUM_THREADS": "1"}
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        self.process = subprocess.Popen([sys.executable, "-c", LIVES], cwd=base, env=environ, **pipes)  # type: ignore[call-overload]
+        assert self.process.stdout.readline() == "ready\n"
+
+    def live(self, seconds: float = float("inf")) -> int:
+        """One life; its exit code, negative for a signal."""
+        self.process.stdin.write(f"{seconds}\n")
+        self.process.stdin.flush()
+        return int(self.process.stdout.readline())
+
+    @property
+    def weights(self) -> str:
+        return hashlib.sha256((self.base / "model" / "model.safetensors").read_bytes()).hexdigest()
+
+    @property
+    def log(self) -> str:
+        return (self.base / "train.log").read_text(encoding="utf-8")
+
+    def forget(self) -> None:
+        """Begin anew: what a finished job left goes away."""
+        for path in [*self.base.glob("checkpoints/*"), *self.base.glob("model/*")]:
+            path.unlink()
+
+    def end(self) -> None:
+        self.process.communicate(timeout=30)
+
+
+@pytest.fixture
+def job(tmp_path: Path, folders: Callable[..., Path]) -> Iterator[Job]:
+    config = tmp_path / "input" / "config"
+    config.mkdir(parents=True)
+    (config / "hyperparameters.json").write_text(CHOSEN, encoding="utf-8")
+    (config / "resourceconfig.json").write_text('{"current_host": "localhost", "hosts": ["localhost"]}')
+    (config / "inputdataconfig.json").write_text('{"train": {"TrainingInputMode": "File"}}')
+    folders(tmp_path / "input" / "data" / "train", {"amber": 9, "blue": 9})
+    folders(tmp_path / "input" / "data" / "valid", {"amber": 2, "blue": 2}, seed=1)
+    made = Job(tmp_path)
+    yield made
+    made.end()
+
+
+def test_killed_at_twenty_random_moments_it_ends_with_the_weights_of_an_undisturbed_run(job: Job) -> None:
+    started = time.monotonic()
+    assert job.live() == 0, job.log
+    whole, wanted = time.monotonic() - started, job.weights
+    job.forget()
+    draw, deaths, finished = random.Random(SEED), 0, 0
+    while deaths < DEATHS or not finished:
+        code = job.live(draw.uniform(0, whole) if deaths < DEATHS else float("inf"))
+        assert code in (0, -signal.SIGKILL), job.log
+        if code == 0:
+            finished += 1
+            assert job.weights == wanted, job.log
+            job.forget()
+        deaths += code != 0
+    assert job.log.count("Resumed at epoch") > DEATHS // 4, "the moments are after the first checkpoint, too"
