@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,7 @@ from image_classifier.contract import Layout, Settings
 from image_classifier.errors import UserError
 from image_classifier.images import Preprocessing
 from image_classifier.insight import hook
-from image_classifier.training import batch_norm, chronicle, dataset, features, predictions, pretrained, results
+from image_classifier.training import batch_norm, chronicle, dataset, features, predictions, pretrained, probe, results
 from image_classifier.training.checkpoint import Checkpoints, fingerprint
 from image_classifier.training.chronicle import Chronicle
 from image_classifier.training.dataset import Dataset, Split
@@ -25,7 +25,7 @@ from image_classifier.training.feature_store import FeatureStore
 from image_classifier.training.hyperparameters import OBSERVING, Hyperparameters
 from image_classifier.training.loop import Progress, Trainer
 from image_classifier.training.rejects import Rejects
-from image_classifier.training.sources import PictureSource, Source
+from image_classifier.training.sources import FeatureSource, PictureSource, Source
 from image_classifier.training.stopping import Stop, Stopped
 
 logger = logging.getLogger(__name__)
@@ -164,7 +164,9 @@ class Job:
             set_mode=set_mode,
             world=self.world,
             phase=self._phase,
+            head=networks.head_parameters(network, self.chosen.architecture),
         )
+        trainer.begin = partial(self._probe, network, data, trainer.loss)
         self.chronicle.note(
             **chronicle.of_module(module),
             architecture=self.chosen.architecture,
@@ -176,15 +178,26 @@ class Job:
             self._write_facts()  # rules of stop_on read them
         return trainer.fit()
 
+    def _probe(self, network: nn.Module, data: Dataset, loss: nn.Module) -> None:
+        """Let the head learn alone before all weights do, where that was asked for."""
+        head = networks.linear_head(network, self.chosen.architecture)
+        wanted = self.chosen.probe_epochs and self.chosen.pretrained and not self.chosen.freeze_backbone
+        if head is None or not wanted:
+            return
+        with self._phase("features"):
+            source = replace(self._extract(network, data.train, "Features to probe"), world=ALONE)
+        with self.chronicle.phase("probe"):  # all processes do the same; the main one's result counts
+            learning = (probe.learn_head(head, source, loss, self.chosen, self.stop) for _ in range(1))
+            head.load_state_dict(self.world.all_of(learning)[0])
+
     def _features(self, network: nn.Module, data: Dataset) -> tuple[Source, Source]:
+        train = self._extract(network, data.train, "Features to train on", augmented=True)
+        return train, self._extract(network, data.validation, "Features to validate")
+
+    def _extract(self, network: nn.Module, split: Split, label: str, augmented: bool = False) -> FeatureSource:
         store = FeatureStore(self.layout.checkpoints / "features", self.layout.channels().get("features"))
-
-        def of(split: Split, label: str, augmented: bool = False) -> Source:
-            source = self._source(split, augmented)
-            return features.extract(network, self.chosen.architecture, source, self.evaluator, label, store)
-
-        train = of(data.train, "Features to train on", augmented=True)
-        return train, of(data.validation, "Features to validate")
+        source = self._source(split, augmented)
+        return features.extract(network, self.chosen.architecture, source, self.evaluator, label, store)
 
     def _fingerprint(self, data: Dataset) -> str:
         pictures = [(path.parent.name, path.name, path.stat().st_size) for path in data.train.paths]
