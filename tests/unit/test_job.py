@@ -149,7 +149,11 @@ def test_the_artifact_tells_what_it_is(trained: Path) -> None:
         "best_epoch",
         "test_loss",
         "test_accuracy",
+        "calibration_error",
+        "calibration_error_before",
     }
+    assert 0.05 <= config.temperature <= 20
+    assert f"divided by {config.temperature:.4g}" in (trained / "model" / "README.md").read_text(encoding="utf-8")
     assert sum(p.numel() for p in network.parameters()) > 100_000
 
 

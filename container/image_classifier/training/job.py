@@ -81,7 +81,7 @@ class Job:
         network = self._make_network(len(data.classes)).to(device)
         done = self._fit(network, data)
         with self._phase("test"):
-            result = self._test(network, data)
+            result = self._test(network, data, done.temperature)
         if self.world.is_main:
             with self.chronicle.phase("saving"):
                 self._save(network, data, done, result)
@@ -203,12 +203,14 @@ class Job:
         pictures = [(path.parent.name, path.name, path.stat().st_size) for path in data.train.paths]
         return fingerprint(chosen=self.chosen.model_dump(exclude=set(OBSERVING)), pictures=pictures)
 
-    def _test(self, network: nn.Module, data: Dataset) -> Evaluation | None:
+    def _test(self, network: nn.Module, data: Dataset, temperature: float) -> Evaluation | None:
         """Measure the finished network on the test split, unless there is none or time is short."""
         if data.test is None or self.world.from_main(self.stop.requested):
             return None
         try:
-            result = self.evaluator.evaluate(network, self._source(data.test), len(data.classes), "Testing")
+            result = self.evaluator.evaluate(
+                network, self._source(data.test), len(data.classes), "Testing", temperature=temperature
+            )
         except Stopped:
             logger.info("Stopped while testing: the model is saved without test metrics.")
             return None

@@ -19,6 +19,7 @@ from torch import nn
 from image_classifier.errors import UserError
 from image_classifier.insight.hook import Course, Hook
 from image_classifier.training.averaging import Average, Weights
+from image_classifier.training.calibration import fit_temperature
 from image_classifier.training.checkpoint import Checkpoints
 from image_classifier.training.distributed import ALONE, World
 from image_classifier.training.evaluation import Evaluation, Evaluator
@@ -45,6 +46,7 @@ class Progress:
     best_epoch: int = 0  # 0: none yet
     best_loss: float = math.inf
     best_accuracy: float = -1.0
+    temperature: float = 1.0  # of the best weights, fitted when training is over
     history: list[dict[str, float]] = field(default_factory=list)
 
     def next_epoch(self) -> None:
@@ -107,7 +109,20 @@ class Trainer:
             now = self.progress
             logger.info("Stopped in epoch %d after step %d; a restart resumes there.", now.epoch + 1, now.step)
         self.module.load_state_dict(self.best or self.average.weights or self.module.state_dict())
+        self._calibrate()
         return self.progress
+
+    def _calibrate(self) -> None:
+        try:
+            self.world.agree(self.stop)
+            said = self.world.all_of(self.evaluator.predict(self.module, self.validation, "Calibrating"))
+            logits, targets = (torch.cat(part) for part in zip(*said, strict=True))
+        except Stopped:  # it is short of time: probabilities stay as they are
+            return
+        self.progress.temperature = fit_temperature(logits, targets)
+        logger.info(
+            "Calibration: temperature %.3f, fitted to %d validation pictures.", self.progress.temperature, len(targets)
+        )
 
     def _course(self) -> Course:
         now = self.progress
