@@ -22,8 +22,10 @@ from image_classifier.training.dataset import Dataset, Split
 from image_classifier.training.distributed import ALONE, World
 from image_classifier.training.evaluation import Evaluation, Evaluator
 from image_classifier.training.feature_store import FeatureStore
+from image_classifier.training.folding import folded
 from image_classifier.training.hyperparameters import OBSERVING, Hyperparameters
 from image_classifier.training.loop import Progress, Trainer
+from image_classifier.training.pixel_cache import PixelCache
 from image_classifier.training.rejects import Rejects
 from image_classifier.training.sources import FeatureSource, PictureSource, Source
 from image_classifier.training.stopping import Stop, Stopped
@@ -124,7 +126,7 @@ class Job:
         _check_input_size(network, chosen)
         return network
 
-    def _source(self, split: Split, augmented: bool = False) -> PictureSource:
+    def _source(self, split: Split, augmented: bool = False, cache: PixelCache | None = None) -> PictureSource:
         return PictureSource(
             split=split,
             preprocessing=Preprocessing(image_size=self.chosen.image_size),
@@ -134,13 +136,15 @@ class Job:
             augmentation=self.chosen.augmentation if augmented else "none",
             world=self.world,
             rejects=self.rejects,
+            cache=cache or PixelCache(),
             decoded=self.hook.decoded,
         )
 
     def _fit(self, network: nn.Module, data: Dataset) -> Progress:
         """Train the network in place: all of it, or its head on features of the frozen rest."""
-        train: Source = self._source(data.train, augmented=True)
-        validation: Source = self._source(data.validation)
+        cache = PixelCache(machine.free_memory() // (2 * self.world.local_size))  # the network wants memory too
+        train: Source = self._source(data.train, augmented=True, cache=cache)
+        validation: Source = self._source(data.validation, cache=cache)
         module: nn.Module = network
         set_mode: Callable[[], Any] = partial(networks.set_train_mode, network, self.chosen.freeze_backbone)
         if features.stand_in(self.chosen, network):
@@ -149,8 +153,10 @@ class Job:
             set_mode = module.train
             with self._phase("features"):
                 train, validation = self._features(network, data)
-        elif self.world.size > 1:
-            batch_norm.synchronize(network)
+        else:
+            logger.info("Up to %d MiB of decoded pictures are kept in memory.", cache.budget >> 20)
+            if self.world.size > 1:
+                batch_norm.synchronize(network)
         trainer = Trainer(
             module=module,
             train=train,
@@ -209,7 +215,7 @@ class Job:
             return None
         try:
             result = self.evaluator.evaluate(
-                network, self._source(data.test), len(data.classes), "Testing", temperature=temperature
+                folded(network), self._source(data.test), len(data.classes), "Testing", temperature=temperature
             )
         except Stopped:
             logger.info("Stopped while testing: the model is saved without test metrics.")
