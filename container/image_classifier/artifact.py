@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import torch
 import torchvision
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -40,6 +40,7 @@ class Config(BaseModel):
     architecture: str
     classes: tuple[str, ...]
     preprocessing: Preprocessing
+    temperature: float = Field(1.0, gt=0, description="Logits are divided by it before the softmax.")
     metrics: dict[str, float] = {}
     hyperparameters: dict[str, Any] = {}
     versions: dict[str, str] = {}
@@ -196,5 +197,7 @@ def _model_card(config: Config) -> str:
         f"An image classifier. Input: RGB pictures, {config.preprocessing.image_size} x "
         f"{config.preprocessing.image_size} pixels after a centre crop. Answer: probabilities of "
         f"{', '.join(config.labels[:5])}{', …' if len(config.classes) > 5 else ''}.\n\n"
-        f"| metric | value |\n|---|---|\n{metrics}\n\n## Made with\n\n{made}\n"
+        f"| metric | value |\n|---|---|\n{metrics}\n\n"
+        f"Probabilities are the softmax of the logits divided by {config.temperature:.4g}, the temperature that was "
+        f"fitted to the validation pictures.\n\n## Made with\n\n{made}\n"
     )

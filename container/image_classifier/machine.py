@@ -34,6 +34,23 @@ def shared_memory() -> int:
         return 0
 
 
+def free_memory() -> int:
+    """Bytes that this container may still take; files that the kernel only caches do not count as taken."""
+    available = int(psutil.virtual_memory().available)
+    used = _read_int(_CGROUP / "memory.current") or _read_int(_CGROUP / "memory/memory.usage_in_bytes")
+    return available if used is None else min(available, memory_limit() - used + _cached_files())
+
+
+def _cached_files() -> int:
+    for name in ("memory.stat", "memory/memory.stat"):
+        try:
+            lines = (_CGROUP / name).read_text().splitlines()
+        except OSError:
+            continue
+        return sum(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))
+    return 0
+
+
 def _cgroup_cores() -> float | None:
     try:
         quota, period = (_CGROUP / "cpu.max").read_text().split()  # cgroup v2

@@ -39,7 +39,7 @@ def test_the_logits_are_those_of_the_trained_network(
     assert (over_http - logits).abs().max() < 1e-4
     assert logits.std() > 0.1  # numbers that could differ
     probabilities = torch.tensor([answers[path]["probabilities"] for path in files])
-    assert (probabilities - logits.softmax(1)).abs().max() < 1e-5
+    assert (probabilities - (logits / config.temperature).softmax(1)).abs().max() < 1e-5
 
 
 def test_accuracy_over_http_is_the_accuracy_that_training_measured(

@@ -45,7 +45,7 @@ def test_serving_gives_the_logits_of_trainings_evaluation(model: Path, trained: 
     assert len(answers) == 9
     torch.testing.assert_close(torch.tensor([a["logits"] for a in answers]), wanted, rtol=0, atol=1e-4)
     probabilities = torch.tensor([a["probabilities"] for a in answers])
-    torch.testing.assert_close(probabilities, wanted.softmax(1), rtol=0, atol=1e-4)
+    torch.testing.assert_close(probabilities, (wanted / config.temperature).softmax(1), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("body", [b"", b"no picture", b"\xff\xd8\xff\xe0half"])

@@ -86,7 +86,7 @@ def test_sagemakers_own_keys_are_left_out() -> None:
         ("epoch", "did you mean epochs?"),
         ("learning_rat", "did you mean learning_rate?"),
         ("batchsize", "did you mean batch_size?"),
-        ("zzz", "known are architecture,"),
+        ("zzz", "known are recipe, architecture,"),
         ("", "known are"),
     ],
 )
@@ -116,6 +116,8 @@ def test_an_unknown_name_is_refused_with_a_suggestion(name: str, hint: str) -> N
         ("label_smoothing", "1"),
         ("image_size", "31"),
         ("image_size", "1025"),
+        ("recipe", "worst"),
+        ("recipe", "[1]"),
         ("optimizer", "adamax"),
         ("schedule", "linear"),
         ("augmentation", "wild"),

@@ -55,6 +55,7 @@ def make_trainer(folder: Path, stop: Stop | None = None, module: nn.Module | Non
     return Trainer(
         module=module,
         class_counts=(4, 4, 4),
+        head=list(module[-1].parameters()) if isinstance(module, nn.Sequential) else (),
         chosen=chosen,
         checkpoints=checkpoints,
         stop=stop,
@@ -84,10 +85,11 @@ def assert_same(a: Any, b: Any) -> None:
 OPTIONS = [
     {"optimizer": "adamw", "schedule": "cosine"},
     {"optimizer": "sgd", "schedule": "one_cycle", "label_smoothing": 0.1},
+    {"ema_decay": 0.9, "backbone_learning_rate_factor": 0.1},
 ]
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=["adamw", "sgd"])
+@pytest.mark.parametrize("options", OPTIONS, ids=["adamw", "sgd", "average"])
 def test_interrupted_at_any_check_it_ends_as_undisturbed(
     tmp_path: Path, stop_at: Callable[[int], Stop], options: dict[str, Any]
 ) -> None:
@@ -194,6 +196,38 @@ def test_the_best_weights_by_validation_are_kept(tmp_path: Path) -> None:
     trainer, progress, evaluator = run_scripted(tmp_path, 0.5, 0.9, 0.7)
     assert (progress.epoch, progress.best_epoch, progress.best_accuracy) == (3, 2, 0.9)
     assert torch.equal(trainer.module[0].weight, evaluator.seen[1])  # type: ignore[index]
+
+
+def test_the_average_is_what_is_validated_and_kept(tmp_path: Path) -> None:
+    plain, averaged = (run_scripted(tmp_path / str(d), 0.5, 0.6, 0.9, ema_decay=d) for d in (0.0, 0.7))
+    weights: list[torch.Tensor] = []
+
+    class Steps(NoHook):
+        @contextmanager
+        def step(self, training: bool) -> Iterator[None]:
+            yield
+            weights.append(trainer.module[0].weight.detach().clone())  # type: ignore[index,operator,union-attr]
+
+    evaluator = Scripted(CPU, 4, Stop()).tell(0.9)
+    trainer = make_trainer(tmp_path / "steps", evaluator=evaluator, hook=Steps(), epochs=1, ema_decay=0.7)
+    trainer.fit()
+    mean = weights[0]
+    for each in weights[1:]:
+        mean = 0.7 * mean + 0.3 * each
+    torch.testing.assert_close(evaluator.seen[0], mean)  # type: ignore[attr-defined]
+    assert torch.equal(trainer.module[0].weight, evaluator.seen[0])  # type: ignore[index,attr-defined]
+    assert not torch.equal(plain[0].module[0].weight, averaged[0].module[0].weight)  # type: ignore[index]
+
+
+def test_a_job_that_starts_anew_is_begun_once_and_one_that_resumes_is_not(
+    tmp_path: Path, stop_at: Callable[[int], Stop]
+) -> None:
+    begun: list[str] = []
+    for name, stop in (("first", stop_at(8)), ("second", Stop())):
+        trainer = make_trainer(tmp_path, stop)
+        trainer.begin = lambda name=name: begun.append(name)
+        trainer.fit()
+    assert begun == ["first"]
 
 
 def test_among_equals_the_first_is_kept(tmp_path: Path) -> None:

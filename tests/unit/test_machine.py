@@ -55,6 +55,21 @@ def test_memory_follows_the_cgroup(cgroup: Path, name: str) -> None:
     assert machine.memory_limit() == 512 << 20
 
 
+@pytest.mark.parametrize(
+    "version", ["memory.current memory.max", "memory/memory.usage_in_bytes memory/memory.limit_in_bytes"]
+)
+def test_free_memory_is_what_the_cgroup_leaves_without_cached_files(cgroup: Path, version: str) -> None:
+    used, limit = version.split()
+    write(cgroup / used, str(300 << 20))
+    write(cgroup / limit, str(400 << 20))
+    write((cgroup / used).with_name("memory.stat"), f"anon 5\ninactive_file {50 << 20}\nactive_file 7\n")
+    assert machine.free_memory() == 150 << 20
+
+
+def test_free_memory_without_a_cgroup_is_the_hosts(cgroup: Path) -> None:
+    assert 0 < machine.free_memory() <= psutil.virtual_memory().total
+
+
 @pytest.mark.parametrize("text", ["max", "9223372036854771712", "-1", ""])
 def test_memory_without_a_limit_is_the_hosts(cgroup: Path, text: str) -> None:
     write(cgroup / "memory.max", text)

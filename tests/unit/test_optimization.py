@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from image_classifier.training.hyperparameters import Hyperparameters
-from image_classifier.training.optimization import learning_rate, make_loss, make_optimizer
+from image_classifier.training.optimization import learning_rate, make_loss, make_optimizer, set_learning_rate
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,21 @@ def test_frozen_parameters_are_left_out() -> None:
     module[0].requires_grad_(False)
     (group,) = make_optimizer(module.parameters(), Hyperparameters()).param_groups
     assert [id(p) for p in group["params"]] == [id(p) for p in module[1].parameters()]
+
+
+def test_the_backbone_learns_at_its_share_of_the_rate() -> None:
+    module = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    chosen = Hyperparameters(learning_rate=0.4, backbone_learning_rate_factor=0.25)
+    optimizer = make_optimizer(module.parameters(), chosen, module[1].parameters())
+    set_learning_rate(optimizer, 0.2)
+    rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert rates == {id(p): 0.05 if p in set(module[0].parameters()) else 0.2 for p in module.parameters()}
+
+
+def test_without_a_head_all_learn_at_the_full_rate() -> None:
+    optimizer = make_optimizer(nn.Linear(2, 2).parameters(), Hyperparameters(backbone_learning_rate_factor=0.1))
+    set_learning_rate(optimizer, 0.2)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.2]
 
 
 def test_balanced_weights_give_every_class_the_same_say() -> None:

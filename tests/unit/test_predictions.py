@@ -35,6 +35,11 @@ def test_shares_and_losses_belong_to_the_choices() -> None:
     ranked = Ranking.of(logits, targets)
     assert ranked.choices.shape == ranked.shares.shape == (4, 5)
     assert torch.allclose(ranked.shares, logits.softmax(1).gather(1, ranked.choices))
+    assert torch.allclose(ranked.uncalibrated, ranked.shares[:, 0])
+    warm = Ranking.of(logits, targets, temperature=2.0)
+    assert torch.equal(warm.choices, ranked.choices)
+    assert torch.allclose(warm.shares, (logits / 2).softmax(1).gather(1, ranked.choices))
+    assert torch.equal(warm.uncalibrated, ranked.uncalibrated)
     assert torch.allclose(ranked.losses, -logits.log_softmax(1)[torch.arange(4), targets])
 
 

@@ -1,6 +1,7 @@
 """Numbers about answers, against those worked out by hand and against what must always hold."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,14 @@ class TestByHand:
         by_hand = (2 * abs(0.5 - 0.575) + abs(0 - 0.65) + abs(1 - 0.85) + abs(1 - 0.95)) / 5
         assert measured.calibration_error == pytest.approx(by_hand)
 
+    def test_calibration_before_the_temperature(self, measured: quality.Quality) -> None:
+        assert measured.calibration_error_before is None
+        before = np.array([0.95, 0.85, 0.65, 0.65, 0.55])
+        again = quality.measure(replace(HAND, uncalibrated=before))
+        by_hand = (abs(1 - 0.55) + 2 * abs(0 - 0.65) + abs(1 - 0.85) + abs(1 - 0.95)) / 5
+        assert again.calibration_error == measured.calibration_error
+        assert again.calibration_error_before == pytest.approx(by_hand)
+
     def test_the_line_for_the_log(self, measured: quality.Quality) -> None:
         said = measured.describe()
         assert said.startswith("Test: 3 of 5 pictures right, 60.0% (95 % interval 23.1% to 88.2%); top-3 100.0%")
@@ -108,6 +117,7 @@ def test_a_network_that_gives_no_numbers_can_be_measured() -> None:
 class TestTheFile:
     def test_it_comes_back_as_it_was_whatever_classes_are_called(self, tmp_path: Path) -> None:
         said = job_output.make_predictions()
+        said = replace(said, uncalibrated=said.shares[:, 0] / 2)
         said.write(tmp_path)
         back = predictions.read(tmp_path, said.labels)
         assert back is not None
@@ -116,6 +126,8 @@ class TestTheFile:
         assert np.array_equal(back.choices, said.choices)
         assert np.allclose(back.shares, said.shares, rtol=1e-5)
         assert np.allclose(back.losses, said.losses, rtol=1e-5)
+        assert back.uncalibrated is not None
+        assert np.allclose(back.uncalibrated, back.shares[:, 0] / 2, rtol=1e-4)
 
     @given(
         st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r\0")), min_size=2, max_size=4, unique=True)

@@ -14,6 +14,7 @@ from image_classifier import images
 from image_classifier.errors import UserError
 from image_classifier.images import Preprocessing
 from image_classifier.training.dataset import Split
+from image_classifier.training.pixel_cache import PixelCache
 from image_classifier.training.rejects import Rejects
 from image_classifier.training.sources import AHEAD, FeatureSource, PictureSource, plan
 
@@ -126,6 +127,27 @@ def test_bad_pictures_below_the_limit_are_left_out_of_every_pass(
             assert inputs.shape == (len(targets), 3, 32, 32)
     assert set(read.rejects.found) == {split.paths[row] for row in bad}
     assert caplog.text.count("Left out") == 2, "each is named once"
+
+
+@pytest.mark.parametrize("augmentation", ["none", "light", "standard"])
+@pytest.mark.parametrize("budget", [0, 4000, 10**6])
+def test_what_is_kept_in_memory_changes_no_picture(split: Split, augmentation: str, budget: int) -> None:
+    cache = PixelCache(budget)
+    keeping, plain = source(split, augmentation=augmentation, cache=cache), source(split, augmentation=augmentation)
+    for epoch in (1, None, 2, 1):
+        assert same(list(keeping.batches(4, epoch)), list(plain.batches(4, epoch)))
+    assert cache.used <= budget
+    assert (cache.used > 0) == (budget > 0)
+
+
+def test_a_picture_that_is_kept_is_decoded_once(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+    decode = images.decode
+    monkeypatch.setattr(images, "decode", lambda *args: calls.append(1) or decode(*args))
+    read = source(split, augmentation="light", cache=PixelCache(10**6))
+    for epoch in (1, 2, None):
+        list(read.batches(4, epoch))
+    assert len(calls) == len(split)
 
 
 def test_decoding_keeps_a_bounded_lead(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,9 +1,9 @@
 """What the network said about each picture of a split: `predictions.csv`, one row a picture, written and read here.
 
-    split,path,label,predicted,confidence,loss,label_2,share_2,…,label_5,share_5
+    split,path,label,predicted,confidence,loss,label_2,share_2,…,label_5,share_5,uncalibrated
 
-`confidence` is the softmax share of `predicted`; loss is the cross-entropy in nats. The picture of row n (from 0) may
-lie beside it as `pictures/n.jpg`.
+`confidence` is the share of `predicted` as `serve` answers it, and `uncalibrated` what it is at a temperature of 1;
+loss is the cross-entropy of the logits, in nats. The picture of row n (from 0) may lie beside it as `pictures/n.jpg`.
 """
 
 import csv
@@ -33,6 +33,7 @@ class Predictions:
     choices: Integers  # [n, k], the best first
     shares: Floats  # [n, k], softmax
     losses: Floats  # [n], nats
+    uncalibrated: Floats | None = None  # [n], the first share at a temperature of 1; None: not known
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -49,14 +50,17 @@ class Predictions:
         with (folder / FILE).open("w", newline="", encoding="utf-8") as file:
             rows = csv.writer(file)
             head = ["split", "path", "label", "predicted", "confidence", "loss"]
-            rows.writerow(head + [name for rank in ranks for name in (f"label_{rank}", f"share_{rank}")])
+            head += [name for rank in ranks for name in (f"label_{rank}", f"share_{rank}")]
+            known = self.uncalibrated is not None
+            rows.writerow([*head, "uncalibrated"] if known else head)
             rows.writerows(self._rows())
 
     def _rows(self) -> Iterator[list[str]]:
         for row, (path, target, loss) in enumerate(zip(self.paths, self.targets, self.losses, strict=True)):
             said = [(self.labels[c], f"{s:.6g}") for c, s in zip(self.choices[row], self.shares[row], strict=True)]
             first = [self.split, path, self.labels[target], *said[0], f"{loss:.6g}"]
-            yield first + [value for choice in said[1:] for value in choice]
+            last = [] if self.uncalibrated is None else [f"{self.uncalibrated[row]:.6g}"]
+            yield first + [value for choice in said[1:] for value in choice] + last
 
 
 def read(folder: Path, labels: Sequence[str] = ()) -> Predictions | None:
@@ -89,4 +93,5 @@ def _parse(rows: list[dict[str, str]], labels: tuple[str, ...]) -> Predictions:
         choices=np.array([[index[row[name]] for name in names] for row in rows]),
         shares=np.array([[float(row[name]) for name in shares] for row in rows]),
         losses=np.array([float(row["loss"]) for row in rows]),
+        uncalibrated=np.array([float(row["uncalibrated"]) for row in rows]) if "uncalibrated" in rows[0] else None,
     )

@@ -78,6 +78,7 @@ class Quality:
     top_accuracy: float
     loss: float
     calibration_error: float
+    calibration_error_before: float | None  # at a temperature of 1; None: not known
     classes: tuple[ClassQuality, ...]
     pairs: tuple[Pair, ...]
     mistakes: tuple[int, ...]  # rows, the largest loss first
@@ -108,6 +109,7 @@ class Quality:
         names = ("split", "count", "right", "accuracy", "interval", "largest_class", "macro_f1", "loss")
         values = {name: getattr(self, name) for name in names}
         values |= {f"top_{self.top}_accuracy": self.top_accuracy, "calibration_error": self.calibration_error}
+        values |= {"calibration_error_before": self.calibration_error_before}
         values["classes"] = [
             {name: getattr(each, name) for name in ("label", "count", "right", "precision", "recall", "f1")}
             for each in self.classes
@@ -127,7 +129,7 @@ def measure(said: Predictions) -> Quality:
         for i, label in enumerate(said.labels)
     )
     right, count = int(said.right.sum()), len(said)
-    bins = calibration(said.shares[:, 0], said.right)
+    bins, before = calibration(said.shares[:, 0], said.right), said.uncalibrated
     return Quality(
         split=said.split,
         count=count,
@@ -138,7 +140,8 @@ def measure(said: Predictions) -> Quality:
         top=said.choices.shape[1],
         top_accuracy=float((said.choices == said.targets[:, None]).any(1).mean()),
         loss=float(said.losses.mean()),
-        calibration_error=sum(each.count * abs(each.accuracy - each.confidence) for each in bins) / count,
+        calibration_error=calibration_error(said.shares[:, 0], said.right),
+        calibration_error_before=None if before is None else calibration_error(before, said.right),
         classes=classes,
         pairs=_pairs(said),
         mistakes=_mistakes(said),
@@ -158,9 +161,6 @@ def wilson(right: int, count: int, z: float = 1.959964) -> tuple[float, float]:
 def calibration(confidence: Floats, right: np.typing.NDArray[np.bool_]) -> tuple[Bin, ...]:
     """Sort pictures into bins of confidence; empty bins are left out.
 
-    The mean gap between confidence and accuracy over these bins, weighted by count, is the expected calibration
-    error of Guo et al., "On Calibration of Modern Neural Networks" (2017).
-
     Args:
         confidence: softmax share of the first choice: [n].
         right: whether it is the true class: [n].
@@ -176,6 +176,16 @@ def calibration(confidence: Floats, right: np.typing.NDArray[np.bool_]) -> tuple
         )
         for i in range(BINS)
         if (at := numbers == i).any()
+    )
+
+
+def calibration_error(confidence: Floats, right: np.typing.NDArray[np.bool_]) -> float:
+    """Mean gap between confidence and accuracy over the bins, weighted by count.
+
+    It is the expected calibration error of Guo et al., "On Calibration of Modern Neural Networks" (2017).
+    """
+    return sum(each.count * abs(each.accuracy - each.confidence) for each in calibration(confidence, right)) / len(
+        right
     )
 
 

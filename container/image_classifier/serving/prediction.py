@@ -75,7 +75,7 @@ def _forward(engine: Engine, pixels: list[torch.Tensor]) -> Sequence[Outcome]:
             middle = len(pixels) // 2
             return [*_forward(engine, pixels[:middle]), *_forward(engine, pixels[middle:])]
         return [error] * len(pixels)
-    rows = zip(logits, logits.double().softmax(1), strict=True)
+    rows = zip(logits, (logits.double() / engine.config.temperature).softmax(1), strict=True)
     return [_prediction(*row) for row in rows]
 
 

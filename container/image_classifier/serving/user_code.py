@@ -47,17 +47,17 @@ class Defaults(DefaultInferenceHandler):  # type: ignore[misc]
     def default_predict_fn(self, data: Any, model: Any, context: Any = None) -> Any:
         """Run our engine."""
         pixels = images.to_tensor(images.centre_crop(data, model.config.preprocessing))
-        return model.logits(pixels.unsqueeze(0))[0], model.config.labels
+        return model.logits(pixels.unsqueeze(0))[0], model.config
 
     def default_output_fn(self, prediction: Any, accept: str, context: Any = None) -> Any:
         """Write our answer, or what the toolkit can make of the script's own prediction."""
         if not isinstance(prediction, tuple):
             return self._toolkit_output(prediction, accept)
-        logits, labels = prediction
+        logits, config = prediction
         output = formats.choose_output(accept, self._settings.default_accept)
         options = formats.Options(output=output, top_k=self._settings.top_k)
-        outcome = Prediction(logits.tolist(), logits.double().softmax(0).tolist())
-        return answers.write([outcome], False, labels, options), str(output)
+        outcome = Prediction(logits.tolist(), (logits.double() / config.temperature).softmax(0).tolist())
+        return answers.write([outcome], False, config.labels, options), str(output)
 
     def _toolkit_output(self, prediction: Any, accept: str) -> Any:
         try:

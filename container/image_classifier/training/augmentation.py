@@ -14,12 +14,23 @@ from image_classifier.images import Preprocessing, centre_crop
 Kind = Literal["none", "light", "standard"]
 
 
+_SPARE = 1.25  # a random crop takes a part of the picture, which should not have to be enlarged much
+
+
+def prepare(image: Image.Image, kind: Kind, preprocessing: Preprocessing) -> Image.Image:
+    """What is the same for all views of an upright RGB picture: the centre crop, or a picture of moderate size."""
+    if kind != "standard":
+        return centre_crop(image, preprocessing)
+    scale = _SPARE * preprocessing.image_size / (preprocessing.crop_ratio * min(image.size))
+    if scale >= 1:
+        return image
+    size = (round(scale * image.width), round(scale * image.height))
+    return image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
+
+
 def augment(image: Image.Image, kind: Kind, preprocessing: Preprocessing, draw: random.Random) -> Image.Image:
-    """Make one random view of an upright RGB picture, image_size x image_size."""
-    if kind == "standard":
-        view = _colour(_random_crop(image, preprocessing.image_size, draw), draw)
-    else:
-        view = centre_crop(image, preprocessing)
+    """Make one random view, image_size x image_size, of what `prepare` gave."""
+    view = _colour(_random_crop(image, preprocessing.image_size, draw), draw) if kind == "standard" else image
     return view.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if kind != "none" and mirrors(draw) else view
 
 

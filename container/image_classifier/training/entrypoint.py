@@ -62,9 +62,7 @@ def _run(layout: Layout, stop: Stop) -> None:
     from image_classifier.training.job import Job
 
     chosen = hyperparameters.parse(layout.read_config("hyperparameters.json"))
-    logger.info("Hyperparameters:")
-    for name, value in chosen.model_dump().items():
-        logger.info("  %s = %s", name, value)
+    logger.info("Hyperparameters:\n%s", "\n".join(f"  {line}" for line in chosen.describe()))
     hosts = cluster.read(layout.read_config("resourceconfig.json"), torch.cuda.device_count())
     if hosts.is_alone:
         Job(layout, settings, chosen, stop).run()

@@ -22,20 +22,22 @@ class Ranking:
 
     targets: torch.Tensor  # int64 [n]
     choices: torch.Tensor  # int64 [n, k], the best first
-    shares: torch.Tensor  # float32 [n, k], softmax
+    shares: torch.Tensor  # float32 [n, k], softmax at the temperature: what `serve` answers
+    uncalibrated: torch.Tensor  # float32 [n], the first choice's share at a temperature of 1
     losses: torch.Tensor  # float32 [n], cross-entropy in nats
 
     @classmethod
-    def of(cls, logits: torch.Tensor, targets: torch.Tensor) -> "Ranking":
+    def of(cls, logits: torch.Tensor, targets: torch.Tensor, temperature: float = 1.0) -> "Ranking":
         """Rank logits [n, classes]; of equals the first class comes first, as argmax has it."""
         choices = logits.argsort(dim=1, descending=True, stable=True)[:, :RANKS]
         losses = nn.functional.cross_entropy(logits, targets, reduction="none")
-        return cls(targets, choices, logits.softmax(1).gather(1, choices), losses)
+        shares = (logits / temperature).softmax(1).gather(1, choices)
+        return cls(targets, choices, shares, logits.softmax(1).amax(1), losses)
 
     @classmethod
     def joined(cls, parts: "Sequence[Ranking]") -> "Ranking":
         """One ranking of several, in order."""
-        names = ("targets", "choices", "shares", "losses")
+        names = ("targets", "choices", "shares", "uncalibrated", "losses")
         return cls(*(torch.cat([getattr(part, name) for part in parts]) for name in names))
 
 
@@ -117,6 +119,7 @@ class Evaluator:
         label: str,
         heard: nn.Module | None = None,
         around: Callable[[], Context] = nullcontext,
+        temperature: float = 1.0,
     ) -> Evaluation:
         """Measure a module that gives logits.
 
@@ -127,6 +130,7 @@ class Evaluator:
             label: for the progress.
             heard: the loss that the Debugger's hook listens to; called, and not measured.
             around: makes a context that each batch is in.
+            temperature: of the confidences; the loss is that of the logits as they are.
 
         Raises:
             Stopped: the job was asked to stop.
@@ -136,6 +140,6 @@ class Evaluator:
             for logits, targets in self.predict(module, source, label, around):
                 if heard is not None:
                     heard(logits.to(self.device), targets.to(self.device))
-                yield Ranking.of(logits, targets)
+                yield Ranking.of(logits, targets, temperature)
 
         return Evaluation.of(Ranking.joined(self.world.all_of(rankings())), num_classes)

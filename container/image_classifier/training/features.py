@@ -11,6 +11,7 @@ from image_classifier import networks
 from image_classifier.training import feature_store
 from image_classifier.training.evaluation import Evaluator
 from image_classifier.training.feature_store import FeatureStore
+from image_classifier.training.folding import folded
 from image_classifier.training.hyperparameters import Hyperparameters
 from image_classifier.training.sources import Batch, FeatureSource, PictureSource
 
@@ -60,30 +61,24 @@ def _name(backbone: nn.Module, architecture: str, source: PictureSource) -> str:
 
 
 def _compute(backbone: nn.Module, source: PictureSource, evaluator: Evaluator, label: str) -> Batch:
+    """Features [views, n, features] and targets [n]; every process runs its share, and all get the whole."""
     started = time.monotonic()
-    plain, targets = _run(backbone, source, evaluator, label)
-    views = [plain]
-    if source.augmentation == "light":
-        views.append(_run(_Mirrored(backbone), source, evaluator, f"{label}, mirrored")[0])
-    seconds = time.monotonic() - started
-    count = len(views) * len(targets)
-    logger.info("%s: %d pictures in %.1f s (%.0f a second).", label, count, seconds, count / seconds)
-    return torch.stack(views), targets
-
-
-def _run(module: nn.Module, source: PictureSource, evaluator: Evaluator, label: str) -> Batch:
-    """Every process runs its share of the pictures; all get the whole result, in the pictures' order."""
+    module = _Views(folded(backbone), mirrored=source.augmentation == "light")
     batches = evaluator.world.all_of(evaluator.predict(module, source, label))
-    features, targets = (torch.cat(part) for part in zip(*batches, strict=True))
-    return features, targets
+    parts, targets = (torch.cat(part) for part in zip(*batches, strict=True))
+    views = parts.transpose(0, 1).contiguous()
+    seconds, count = time.monotonic() - started, len(views) * len(targets)
+    logger.info("%s: %d pictures in %.1f s (%.0f a second).", label, count, seconds, count / seconds)
+    return views, targets
 
 
-class _Mirrored(nn.Module):
-    """Shows the network its input mirrored."""
+class _Views(nn.Module):
+    """Shows the network its input as it is, and perhaps mirrored: [n, views, features]."""
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, mirrored: bool) -> None:
         super().__init__()
-        self.module = module
+        self.module, self.mirrored = module, mirrored
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        return self.module(inputs.flip(3))  # type: ignore[no-any-return]
+        views = [inputs, inputs.flip(3)] if self.mirrored else [inputs]
+        return torch.stack([self.module(view) for view in views], dim=1)

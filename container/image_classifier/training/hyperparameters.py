@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from image_classifier import networks
 from image_classifier.errors import UserError
 from image_classifier.insight.hook import Wishes
+from image_classifier.training.recipes import RECIPES, Recipe
 
 # Names of SageMaker's built-in image classifier and of common scripts.
 ALIASES = {
@@ -31,6 +32,11 @@ class Hyperparameters(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    recipe: Recipe = Field(
+        "none",
+        description="Values for what is not given: `quick` learns a head on features, `balanced` and `best` fine-tune "
+        "all weights, in few epochs and in more.",
+    )
     architecture: str = Field(
         "resnet18", description="Any image classifier of torchvision, such as resnet18 or resnet50."
     )
@@ -39,9 +45,15 @@ class Hyperparameters(BaseModel):
         description="Start from pretrained weights: the `pretrained` channel, the image, or torchvision's download.",
     )
     freeze_backbone: bool = Field(True, description="Train only the last layer; the backbone keeps its weights.")
+    probe_epochs: int = Field(
+        0, ge=0, le=1000, description="Epochs in which the head learns alone, on features, before all weights do."
+    )
     epochs: int = Field(10, ge=1, le=1000, description="Passes over the training pictures.")
     batch_size: int = Field(64, ge=1, le=4096, description="Pictures in a step.")
     learning_rate: float = Field(1e-3, gt=0, le=10, description="Step size at its highest.")
+    backbone_learning_rate_factor: float = Field(
+        1.0, gt=0, le=1, description="The backbone's share of the learning rate, when it learns."
+    )
     optimizer: Literal["adam", "adamw", "sgd"] = Field("adamw", description="How gradients become updates.")
     momentum: float = Field(0.9, ge=0, lt=1, description="Momentum; only for sgd.")
     weight_decay: float = Field(1e-4, ge=0, le=1, description="Pull of the weights towards zero.")
@@ -49,6 +61,15 @@ class Hyperparameters(BaseModel):
         "cosine", description="Course of the learning rate over the whole job."
     )
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="Share of the target given to all classes alike.")
+    ema_decay: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Share of the weights' moving average that a step keeps; that average is then validated and saved.",
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="Numbers to learn with; `auto`: bf16 or fp16 on a GPU, whichever it has, fp32 on a CPU."
+    )
     image_size: int = Field(224, ge=32, le=1024, description="Side of the square the network sees, in pixels.")
     augmentation: Literal["none", "light", "standard"] = Field(
         "none",
@@ -91,6 +112,12 @@ class Hyperparameters(BaseModel):
     )
     tensorboard: bool = Field(False, description="Write event files for TensorBoard.")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_recipe(cls, values: dict[str, Any]) -> dict[str, Any]:
+        preset = RECIPES.get(str(values.get("recipe")), {})  # type: ignore[call-overload]
+        return {**preset, **values}
+
     @field_validator("architecture")
     @classmethod
     def _known_architecture(cls, value: str) -> str:
@@ -113,6 +140,16 @@ class Hyperparameters(BaseModel):
         if self.stop_on and self.debug == "off":
             raise ValueError("stop_on needs what the Debugger saves; set debug=light, or leave stop_on out")
         return self
+
+    def describe(self) -> list[str]:
+        """A line for each value, and where it comes from when it was not given (or is the recipe's anyway)."""
+        return [f"{name} = {value}{self._source(name, value)}" for name, value in self]
+
+    def _source(self, name: str, value: object) -> str:
+        preset = RECIPES[self.recipe]
+        if name in preset and value == preset[name]:
+            return f" (recipe {self.recipe})"
+        return "" if name in self.model_fields_set else " (default)"
 
     def wishes(self) -> Wishes:
         """What the hook is asked for."""

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -15,17 +15,19 @@ from image_classifier.contract import Layout, Settings
 from image_classifier.errors import UserError
 from image_classifier.images import Preprocessing
 from image_classifier.insight import hook
-from image_classifier.training import batch_norm, chronicle, dataset, features, predictions, pretrained, results
+from image_classifier.training import batch_norm, chronicle, dataset, features, predictions, pretrained, probe, results
 from image_classifier.training.checkpoint import Checkpoints, fingerprint
 from image_classifier.training.chronicle import Chronicle
 from image_classifier.training.dataset import Dataset, Split
 from image_classifier.training.distributed import ALONE, World
 from image_classifier.training.evaluation import Evaluation, Evaluator
 from image_classifier.training.feature_store import FeatureStore
+from image_classifier.training.folding import folded
 from image_classifier.training.hyperparameters import OBSERVING, Hyperparameters
 from image_classifier.training.loop import Progress, Trainer
+from image_classifier.training.pixel_cache import PixelCache
 from image_classifier.training.rejects import Rejects
-from image_classifier.training.sources import PictureSource, Source
+from image_classifier.training.sources import FeatureSource, PictureSource, Source
 from image_classifier.training.stopping import Stop, Stopped
 
 logger = logging.getLogger(__name__)
@@ -81,7 +83,7 @@ class Job:
         network = self._make_network(len(data.classes)).to(device)
         done = self._fit(network, data)
         with self._phase("test"):
-            result = self._test(network, data)
+            result = self._test(network, data, done.temperature)
         if self.world.is_main:
             with self.chronicle.phase("saving"):
                 self._save(network, data, done, result)
@@ -124,7 +126,7 @@ class Job:
         _check_input_size(network, chosen)
         return network
 
-    def _source(self, split: Split, augmented: bool = False) -> PictureSource:
+    def _source(self, split: Split, augmented: bool = False, cache: PixelCache | None = None) -> PictureSource:
         return PictureSource(
             split=split,
             preprocessing=Preprocessing(image_size=self.chosen.image_size),
@@ -134,13 +136,15 @@ class Job:
             augmentation=self.chosen.augmentation if augmented else "none",
             world=self.world,
             rejects=self.rejects,
+            cache=cache or PixelCache(),
             decoded=self.hook.decoded,
         )
 
     def _fit(self, network: nn.Module, data: Dataset) -> Progress:
         """Train the network in place: all of it, or its head on features of the frozen rest."""
-        train: Source = self._source(data.train, augmented=True)
-        validation: Source = self._source(data.validation)
+        cache = PixelCache(machine.free_memory() // (2 * self.world.local_size))  # the network wants memory too
+        train: Source = self._source(data.train, augmented=True, cache=cache)
+        validation: Source = self._source(data.validation, cache=cache)
         module: nn.Module = network
         set_mode: Callable[[], Any] = partial(networks.set_train_mode, network, self.chosen.freeze_backbone)
         if features.stand_in(self.chosen, network):
@@ -149,8 +153,10 @@ class Job:
             set_mode = module.train
             with self._phase("features"):
                 train, validation = self._features(network, data)
-        elif self.world.size > 1:
-            batch_norm.synchronize(network)
+        else:
+            logger.info("Up to %d MiB of decoded pictures are kept in memory.", cache.budget >> 20)
+            if self.world.size > 1:
+                batch_norm.synchronize(network)
         trainer = Trainer(
             module=module,
             train=train,
@@ -164,7 +170,9 @@ class Job:
             set_mode=set_mode,
             world=self.world,
             phase=self._phase,
+            head=networks.head_parameters(network, self.chosen.architecture),
         )
+        trainer.begin = partial(self._probe, network, data, trainer.loss)
         self.chronicle.note(
             **chronicle.of_module(module),
             architecture=self.chosen.architecture,
@@ -176,26 +184,39 @@ class Job:
             self._write_facts()  # rules of stop_on read them
         return trainer.fit()
 
+    def _probe(self, network: nn.Module, data: Dataset, loss: nn.Module) -> None:
+        """Let the head learn alone before all weights do, where that was asked for."""
+        head = networks.linear_head(network, self.chosen.architecture)
+        wanted = self.chosen.probe_epochs and self.chosen.pretrained and not self.chosen.freeze_backbone
+        if head is None or not wanted:
+            return
+        with self._phase("features"):
+            source = replace(self._extract(network, data.train, "Features to probe"), world=ALONE)
+        with self.chronicle.phase("probe"):  # all processes do the same; the main one's result counts
+            learning = (probe.learn_head(head, source, loss, self.chosen, self.stop) for _ in range(1))
+            head.load_state_dict(self.world.all_of(learning)[0])
+
     def _features(self, network: nn.Module, data: Dataset) -> tuple[Source, Source]:
+        train = self._extract(network, data.train, "Features to train on", augmented=True)
+        return train, self._extract(network, data.validation, "Features to validate")
+
+    def _extract(self, network: nn.Module, split: Split, label: str, augmented: bool = False) -> FeatureSource:
         store = FeatureStore(self.layout.checkpoints / "features", self.layout.channels().get("features"))
-
-        def of(split: Split, label: str, augmented: bool = False) -> Source:
-            source = self._source(split, augmented)
-            return features.extract(network, self.chosen.architecture, source, self.evaluator, label, store)
-
-        train = of(data.train, "Features to train on", augmented=True)
-        return train, of(data.validation, "Features to validate")
+        source = self._source(split, augmented)
+        return features.extract(network, self.chosen.architecture, source, self.evaluator, label, store)
 
     def _fingerprint(self, data: Dataset) -> str:
         pictures = [(path.parent.name, path.name, path.stat().st_size) for path in data.train.paths]
         return fingerprint(chosen=self.chosen.model_dump(exclude=set(OBSERVING)), pictures=pictures)
 
-    def _test(self, network: nn.Module, data: Dataset) -> Evaluation | None:
+    def _test(self, network: nn.Module, data: Dataset, temperature: float) -> Evaluation | None:
         """Measure the finished network on the test split, unless there is none or time is short."""
         if data.test is None or self.world.from_main(self.stop.requested):
             return None
         try:
-            result = self.evaluator.evaluate(network, self._source(data.test), len(data.classes), "Testing")
+            result = self.evaluator.evaluate(
+                folded(network), self._source(data.test), len(data.classes), "Testing", temperature=temperature
+            )
         except Stopped:
             logger.info("Stopped while testing: the model is saved without test metrics.")
             return None

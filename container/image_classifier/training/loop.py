@@ -8,7 +8,7 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -18,19 +18,20 @@ from torch import nn
 
 from image_classifier.errors import UserError
 from image_classifier.insight.hook import Course, Hook
+from image_classifier.training.averaging import Average, Weights
+from image_classifier.training.calibration import fit_temperature
 from image_classifier.training.checkpoint import Checkpoints
 from image_classifier.training.distributed import ALONE, World
 from image_classifier.training.evaluation import Evaluation, Evaluator
 from image_classifier.training.hyperparameters import Hyperparameters
 from image_classifier.training.metrics import metric_line
-from image_classifier.training.optimization import learning_rate, make_loss, make_optimizer
+from image_classifier.training.optimization import learning_rate, make_loss, make_optimizer, set_learning_rate
+from image_classifier.training.precision import Precision
 from image_classifier.training.progress import progress
 from image_classifier.training.sources import Batch, Source
 from image_classifier.training.stopping import Stop, Stopped
 
 logger = logging.getLogger(__name__)
-
-Weights = dict[str, torch.Tensor]
 
 
 @dataclass
@@ -45,6 +46,7 @@ class Progress:
     best_epoch: int = 0  # 0: none yet
     best_loss: float = math.inf
     best_accuracy: float = -1.0
+    temperature: float = 1.0  # of the best weights, fitted when training is over
     history: list[dict[str, float]] = field(default_factory=list)
 
     def next_epoch(self) -> None:
@@ -72,9 +74,14 @@ class Trainer:
     phase: Callable[[str], AbstractContextManager[None]] = lambda _name: (
         nullcontext()
     )  # around each epoch and validation
+    head: Sequence[nn.Parameter] = ()  # learn at the full rate; none: all do
+    begin: Callable[[], Any] = lambda: None  # what comes before the first step of a job, and not of a resumed one
 
     def __post_init__(self) -> None:
-        self.optimizer = make_optimizer(self.module.parameters(), self.chosen)
+        self.optimizer = make_optimizer(self.module.parameters(), self.chosen, self.head)
+        self.precision = Precision.choose(self.chosen.precision, self.evaluator.device)
+        self.scaler = self.precision.scaler()
+        self.average = Average(self.chosen.ema_decay)
         self.loss = make_loss(self.class_counts, self.chosen).to(self.evaluator.device)
         self.steps = -(-len(self.train) // self.chosen.batch_size)
         self.progress = Progress()
@@ -87,7 +94,8 @@ class Trainer:
             Stopped: asked to stop before there was anything to keep.
             UserError: the loss is no longer a number.
         """
-        self._resume()
+        if not self._resume():
+            self.begin()
         self.hook.start(self.module, self.loss, self._course())
         try:
             while self.progress.epoch < self.chosen.epochs and not self._patience_is_over():
@@ -100,9 +108,21 @@ class Trainer:
                 raise
             now = self.progress
             logger.info("Stopped in epoch %d after step %d; a restart resumes there.", now.epoch + 1, now.step)
-        if self.best:
-            self.module.load_state_dict(self.best)
+        self.module.load_state_dict(self.best or self.average.weights or self.module.state_dict())
+        self._calibrate()
         return self.progress
+
+    def _calibrate(self) -> None:
+        try:
+            self.world.agree(self.stop)
+            said = self.world.all_of(self.evaluator.predict(self.module, self.validation, "Calibrating"))
+            logits, targets = (torch.cat(part) for part in zip(*said, strict=True))
+        except Stopped:  # it is short of time: probabilities stay as they are
+            return
+        self.progress.temperature = fit_temperature(logits, targets)
+        logger.info(
+            "Calibration: temperature %.3f, fitted to %d validation pictures.", self.progress.temperature, len(targets)
+        )
 
     def _course(self) -> Course:
         now = self.progress
@@ -113,9 +133,10 @@ class Trainer:
         started, first = time.monotonic(), self.progress.seen
         with self.phase("epoch"):
             self._train_epoch()
-        with self.phase("validation"):
-            result = self._validate()
-        self._record(result, time.monotonic() - started, self.progress.seen - first)
+        with self.average.inside(self.module):
+            with self.phase("validation"):
+                result = self._validate()
+            self._record(result, time.monotonic() - started, self.progress.seen - first)
         self.progress.next_epoch()
         self._save()
         return self.world.from_main(self.hook.end_epoch(self.progress.history[-1]))
@@ -162,19 +183,26 @@ class Trainer:
         number = self._steps_taken()
         draw = number * self.world.size + self.world.rank
         torch.manual_seed(self.chosen.seed * 1_000_003 + draw)  # dropout draws the same after a restart
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.chosen, number, self.steps * self.chosen.epochs)
+        set_learning_rate(self.optimizer, learning_rate(self.chosen, number, self.steps * self.chosen.epochs))
         inputs, targets = (tensor.to(self.evaluator.device) for tensor in batch)
-        logits = self.module(inputs)
-        loss = self.loss(logits, targets) * share if len(targets) else logits.sum() * 0
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        with self.precision.cast():
+            logits = self.module(inputs)
+        loss = self.loss(logits.float(), targets) * share if len(targets) else logits.sum() * 0
         correct = int((logits.detach().argmax(1) == targets).sum())
-        mean, hits = self.world.sum_gradients(self.module.parameters(), float(loss.detach()), correct)
-        self.optimizer.step()
+        mean, hits = self._update(loss, correct)
         self.progress.loss_sum += mean * count
         self.progress.correct += int(hits)
         self.progress.seen += count
+
+    def _update(self, loss: torch.Tensor, correct: int) -> tuple[float, ...]:
+        """Take a step; gives the sums of loss and correct answers over all processes."""
+        self.optimizer.zero_grad(set_to_none=True)
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        sums = self.world.sum_gradients(self.module.parameters(), float(loss.detach()), correct)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.average.update(self.module)
+        return sums
 
     def _steps_taken(self) -> int:
         return self.progress.epoch * self.steps + self.progress.step
@@ -216,16 +244,22 @@ class Trainer:
             "module": self.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "best": self.best,
+            "average": self.average.weights,
+            "scaler": self.scaler.state_dict(),
         }
         if self.world.is_main:
             self.checkpoints.save(state, self._steps_taken())
 
-    def _resume(self) -> None:
+    def _resume(self) -> bool:
+        """Whether there was a checkpoint to go on from."""
         state = self.world.from_main(self.checkpoints.latest() if self.world.is_main else None)
         if state is None:
-            return
+            return False
         self.progress = Progress(**state["progress"])
         self.module.load_state_dict(state["module"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.best = state["best"]
+        self.average.load(state["average"], self.evaluator.device)
+        self.scaler.load_state_dict(state["scaler"])
         logger.info("Resumed at epoch %d, step %d.", self.progress.epoch + 1, self.progress.step)
+        return True

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -9,14 +10,36 @@ from torch import nn
 from image_classifier.training.hyperparameters import Hyperparameters
 
 
-def make_optimizer(parameters: Iterable[nn.Parameter], chosen: Hyperparameters) -> torch.optim.Optimizer:
-    """Build the optimizer over the parameters that learn."""
-    learning = [parameter for parameter in parameters if parameter.requires_grad]
+def make_optimizer(
+    parameters: Iterable[nn.Parameter], chosen: Hyperparameters, head: Iterable[nn.Parameter] = ()
+) -> torch.optim.Optimizer:
+    """Build the optimizer over the parameters that learn.
+
+    Args:
+        parameters: of what is trained.
+        chosen: kind of optimizer, rate, decay.
+        head: those of them that learn at the full rate; the others at `backbone_learning_rate_factor` of it. All
+            learn at the full rate where none are named. Each group's share of the rate is its `scale`.
+    """
+    groups = _groups([each for each in parameters if each.requires_grad], chosen, {id(each) for each in head})
     rate, decay = chosen.learning_rate, chosen.weight_decay
     if chosen.optimizer == "sgd":
-        return torch.optim.SGD(learning, lr=rate, momentum=chosen.momentum, weight_decay=decay)
+        return torch.optim.SGD(groups, lr=rate, momentum=chosen.momentum, weight_decay=decay)
     kind = torch.optim.AdamW if chosen.optimizer == "adamw" else torch.optim.Adam
-    return kind(learning, lr=rate, weight_decay=decay)
+    return kind(groups, lr=rate, weight_decay=decay)
+
+
+def _groups(learning: list[nn.Parameter], chosen: Hyperparameters, head: set[int]) -> list[dict[str, Any]]:
+    backbone = [each for each in learning if id(each) not in head] if head else []
+    full = [each for each in learning if id(each) in head] if head else learning
+    groups = [{"params": full, "scale": 1.0}, {"params": backbone, "scale": chosen.backbone_learning_rate_factor}]
+    return [group for group in groups if group["params"]]
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give each group its share of the rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["scale"]
 
 
 def make_loss(class_counts: tuple[int, ...], chosen: Hyperparameters) -> nn.CrossEntropyLoss:

@@ -34,6 +34,7 @@ def write(folder: Path, ranking: Ranking, labels: tuple[str, ...], paths: Sequen
         targets=ranking.targets.numpy(),
         choices=ranking.choices.numpy(),
         shares=ranking.shares.double().numpy(),
+        uncalibrated=ranking.uncalibrated.double().numpy(),
         losses=ranking.losses.double().numpy(),
     )
     measured = quality.measure(said)

@@ -10,8 +10,9 @@ from torch import nn
 from image_classifier import artifact
 from image_classifier.contract import Layout
 from image_classifier.images import Preprocessing
+from image_classifier.insight import quality
 from image_classifier.training import metrics
-from image_classifier.training.evaluation import Evaluation
+from image_classifier.training.evaluation import Evaluation, Ranking
 from image_classifier.training.hyperparameters import Hyperparameters
 from image_classifier.training.loop import Progress
 
@@ -46,6 +47,7 @@ def save(
         architecture=chosen.architecture,
         classes=classes,
         preprocessing=Preprocessing(image_size=chosen.image_size),
+        temperature=done.temperature,
         metrics=_values(done, result),
         hyperparameters=chosen.model_dump(),
         versions=artifact.versions(),
@@ -63,8 +65,17 @@ def _values(done: Progress, result: Evaluation | None) -> dict[str, float]:
     if done.best_epoch:
         values |= {"val_loss": done.best_loss, "val_accuracy": done.best_accuracy, "best_epoch": done.best_epoch}
     if result:
-        values |= {"test_loss": result.loss, "test_accuracy": result.accuracy}
+        values |= {"test_loss": result.loss, "test_accuracy": result.accuracy, **_calibration(result.ranking)}
     return values
+
+
+def _calibration(said: Ranking) -> dict[str, float]:
+    right = (said.choices[:, 0] == said.targets).numpy()
+    confidences = {"": said.shares[:, 0], "_before": said.uncalibrated}
+    return {
+        f"calibration_error{when}": quality.calibration_error(each.double().numpy(), right)
+        for when, each in confidences.items()
+    }
 
 
 def _check_artifact(folder: Path, network: nn.Module) -> None:

@@ -8,16 +8,20 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Protocol
 
 import torch
+from PIL import Image
 
 from image_classifier import images
 from image_classifier.images import ImageError, Preprocessing
-from image_classifier.training.augmentation import Kind, augment, draws, mirrors
+from image_classifier.training.augmentation import Kind, augment, draws, mirrors, prepare
 from image_classifier.training.dataset import Split
 from image_classifier.training.distributed import ALONE, World
+from image_classifier.training.pixel_cache import PixelCache
 from image_classifier.training.rejects import Rejects
 
 Batch = tuple[torch.Tensor, torch.Tensor]  # network input, targets (int64)
@@ -75,6 +79,7 @@ class PictureSource:
     augmentation: Kind = "none"
     world: World = ALONE
     rejects: Rejects = field(default_factory=lambda: Rejects(limit=0))
+    cache: PixelCache = field(default_factory=PixelCache)
     decoded: Callable[[float], object] = lambda _started: None  # hears when a thread began a picture it has finished
 
     def __len__(self) -> int:
@@ -106,16 +111,20 @@ class PictureSource:
         Raises:
             UserError: too many cannot.
         """
-        path = self.split.paths[row]
+        path, kind = self.split.paths[row], "none" if epoch is None else self.augmentation
+        make = partial(self._prepared, path, kind)
         try:
-            image = images.decode(path.read_bytes(), self.max_pixels)
+            image = self.cache.get((path, kind == "standard"), make)
         except ImageError as error:
             self.rejects.add(path, str(error).rstrip("."))
             return None
-        if epoch is None or self.augmentation == "none":
-            return images.to_tensor(images.centre_crop(image, self.preprocessing))
-        draw = draws(self.seed, epoch, row)
-        return images.to_tensor(augment(image, self.augmentation, self.preprocessing, draw))
+        if epoch is None:
+            return images.to_tensor(image)
+        return images.to_tensor(augment(image, kind, self.preprocessing, draws(self.seed, epoch, row)))
+
+    def _prepared(self, path: Path, kind: Kind) -> Image.Image:
+        image = images.decode(path.read_bytes(), self.max_pixels)
+        return prepare(image, kind, self.preprocessing)
 
 
 @dataclass(frozen=True)

@@ -168,8 +168,16 @@ def _calibration_sentence(quality: Quality) -> str:
         f"The mean confidence is {percent(confidence)} and the accuracy {percent(quality.accuracy)}: "
         f"by {number(100 * abs(gap))} points the network is {side}. "
         f"The expected calibration error is {number(quality.calibration_error)} "
-        f"({number(100 * quality.calibration_error)} points between confidence and accuracy on average)."
+        f"({number(100 * quality.calibration_error)} points between confidence and accuracy on average)"
+        f"{_before(quality)}."
     )
+
+
+def _before(quality: Quality) -> str:
+    if quality.calibration_error_before is None:
+        return ""
+    before = number(quality.calibration_error_before)
+    return f"; before the temperature was fitted to the validation pictures, it was {before}"
 
 
 def _calibration_table(quality: Quality) -> Table:
