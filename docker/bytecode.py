@@ -54,7 +54,8 @@ def imported() -> list[Path]:
     for name in ROOTS:
         importlib.import_module(name)
     PIL.Image.init()
-    files = {Path(module.__file__) for module in list(sys.modules.values()) if getattr(module, "__file__", None)}
+    named = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
+    files = {Path(name) for name in named if name}
     return sorted(file for file in files if file.suffix == ".py" and file.is_relative_to(SITE))
 
 

@@ -6,55 +6,27 @@ A directory with `model.safetensors`, `config.json`, `labels.json`, `metrics.jso
 import json
 import os
 import platform
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
 
 import torch
 import torchvision
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 import image_classifier
+from image_classifier import config as configuration
 from image_classifier import networks
+from image_classifier.config import CONFIG, WEIGHTS, Config, Preprocessing
 from image_classifier.errors import UserError
-from image_classifier.images import Preprocessing
 
-WEIGHTS = "model.safetensors"
-CONFIG = "config.json"
+__all__ = ["CONFIG", "WEIGHTS", "Config"]
+
 LABELS = "labels.json"
 METRICS = "metrics.json"
 CARD = "README.md"
 LEGACY_WEIGHTS = "model.pth"
-
-
-class Config(BaseModel):
-    """`config.json`: what is needed to run the weights, and where they come from."""
-
-    model_config = ConfigDict(frozen=True)
-
-    format: Literal[1] = 1
-    architecture: str
-    classes: tuple[str, ...]
-    preprocessing: Preprocessing
-    temperature: float = Field(1.0, gt=0, description="Logits are divided by it before the softmax.")
-    metrics: dict[str, float] = {}
-    hyperparameters: dict[str, Any] = {}
-    versions: dict[str, str] = {}
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Class names as people read them."""
-        return readable_labels(self.classes)
-
-
-def readable_labels(classes: tuple[str, ...]) -> tuple[str, ...]:
-    """`001.Golden_retriever` -> `Golden retriever`; left alone where two classes would become one."""
-    labels = tuple(re.sub(r"^\d+[.\-_ ]", "", name).replace("_", " ").strip() for name in classes)
-    return labels if all(labels) and len(set(labels)) == len(classes) else classes
 
 
 def versions() -> dict[str, str]:
@@ -75,10 +47,15 @@ def save(folder: Path, network: nn.Module, config: Config) -> None:
     save_file(weights, partial, metadata={"format": "pt"})
     partial.chmod(0o644)  # safetensors makes it its owner's alone, but another user may have to serve it
     os.replace(partial, folder / WEIGHTS)
-    write_text(folder / CONFIG, config.model_dump_json(indent=2))
+    write_config(folder, config)
     write_text(folder / LABELS, json.dumps(config.labels, indent=2, ensure_ascii=False))
     write_text(folder / METRICS, json.dumps(config.metrics, indent=2))
     write_text(folder / CARD, _model_card(config))
+
+
+def write_config(folder: Path, config: Config) -> None:
+    """Write `config.json`."""
+    write_text(folder / CONFIG, config.model_dump_json(indent=2))
 
 
 def write_text(path: Path, text: str) -> None:
@@ -120,14 +97,7 @@ def load_config(folder: Path) -> Config:
             f"No model in {folder} (found: {found or 'nothing'}): it must hold {CONFIG} and {WEIGHTS}, "
             "as `train` writes them; unpack model.tar.gz there."
         )
-    try:
-        return Config.model_validate_json(path.read_text(encoding="utf-8"))
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not a configuration this image can read ({error}).") from None
-    except ValidationError as error:
-        problem = error.errors()[0]
-        reason = ": ".join([*(str(part) for part in problem["loc"]), problem["msg"]])
-        raise UserError(f"{path} is not a configuration this image can read ({reason}).") from None
+    return configuration.read(folder)
 
 
 def _load_weights(folder: Path) -> Mapping[str, torch.Tensor]:

@@ -149,6 +149,12 @@ class Settings(BaseModel):
         ge=1,
         description="Labels in an answer unless the request asks otherwise.",
     )
+    engine: Literal["auto", "int8", "fp32", "eager"] = Field(
+        "auto",
+        alias="CLASSIFIER_ENGINE",
+        description="What runs the network on a CPU: `int8` or `fp32`, compiled by OpenVINO, or `eager`, PyTorch; "
+        "`auto` takes the first that the artifact has and that passed its accuracy check.",
+    )
     page: bool = Field(
         False,
         alias="CLASSIFIER_PAGE",

@@ -1,16 +1,23 @@
 """From bytes to upright RGB pixels to a normalised tensor: the same code for training and serving.
 
-The limits are checked against the header, before any pixel is decoded.
+The limits are checked against the header, before any pixel is decoded. torch is imported only by what gives tensors: a
+worker with a compiled network starts without it.
 """
 
 import io
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
+from numpy.typing import NDArray
 from PIL import ExifTags, Image, UnidentifiedImageError
-from pydantic import BaseModel, ConfigDict, Field
 
+from image_classifier.config import Preprocessing
 from image_classifier.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["Preprocessing"]
 
 # What browsers show. Formats with a history of trouble (EPS, PSD, ICO, ...) are never handed to a decoder.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")  # JPEG opens MPO too
@@ -23,23 +30,11 @@ _UPRIGHT = {  # EXIF orientation -> what makes the picture upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+Pixels = NDArray[np.uint8]  # [height, width, 3]
 
 
 class ImageError(UserError):
     """A picture that cannot be used; the message says why."""
-
-
-class Preprocessing(BaseModel):
-    """How a picture becomes the network's input. Stored in the artifact, so that serving does what training did."""
-
-    model_config = ConfigDict(frozen=True)
-
-    image_size: int = Field(224, ge=16, le=1024, description="Side of the square network input, in pixels.")
-    crop_ratio: float = Field(0.875, gt=0, le=1, description="Share of the short side that the centre crop keeps.")
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
 
 
 def decode(data: bytes, max_pixels: int) -> Image.Image:
@@ -113,22 +108,26 @@ def centre_crop(image: Image.Image, preprocessing: Preprocessing) -> Image.Image
     return image.resize(size, Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
 
 
-def to_tensor(image: Image.Image) -> torch.Tensor:
+def to_tensor(picture: "Image.Image | Pixels") -> "torch.Tensor":
     """Turn an RGB picture into a uint8 tensor of shape [3, height, width]."""
-    return torch.from_numpy(np.array(image, dtype=np.uint8)).permute(2, 0, 1).contiguous()
+    import torch
+
+    return torch.from_numpy(np.array(picture, dtype=np.uint8)).permute(2, 0, 1).contiguous()
 
 
-def read(data: bytes, preprocessing: Preprocessing, max_pixels: int) -> torch.Tensor:
-    """Bytes to the network's pixels: uint8, [3, image_size, image_size]. Evaluation and serving both call this.
+def read(data: bytes, preprocessing: Preprocessing, max_pixels: int) -> Pixels:
+    """Bytes to the network's pixels: uint8, [image_size, image_size, 3]. What is evaluated and served is this.
 
     Raises:
         ImageError: not a picture, damaged, or too large.
     """
-    return to_tensor(centre_crop(decode(data, max_pixels), preprocessing))
+    return np.asarray(centre_crop(decode(data, max_pixels), preprocessing))
 
 
-def normalise(pixels: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor:
+def normalise(pixels: "torch.Tensor", preprocessing: Preprocessing) -> "torch.Tensor":
     """Turn a uint8 batch [n, 3, h, w] into the network's float32 input, channels last in memory."""
+    import torch
+
     mean = torch.tensor(preprocessing.mean, device=pixels.device).view(1, 3, 1, 1) * 255
     std = torch.tensor(preprocessing.std, device=pixels.device).view(1, 3, 1, 1) * 255
     return pixels.float().sub_(mean).div_(std).contiguous(memory_format=torch.channels_last)

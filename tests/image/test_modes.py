@@ -1,6 +1,7 @@
 """The ways SageMaker runs `serve`: batch transform, asynchronous, serverless, inference component."""
 
 import io
+import shutil
 import threading
 import time
 from pathlib import Path
@@ -94,10 +95,7 @@ def test_an_inference_component_obeys_its_share_of_the_host(
 def test_a_request_that_hangs_is_504_its_worker_ends_and_others_are_answered(
     trained: doors.Finished, tmp_path: Path
 ) -> None:
-    model = tmp_path / "model"
-    model.mkdir()
-    for file in trained.model.iterdir():
-        (model / file.name).write_bytes(file.read_bytes())
+    model = Path(shutil.copytree(trained.model, tmp_path / "model"))
     (model / "code").mkdir()
     (model / "code" / "inference.py").write_text(
         "import time\nfrom image_classifier import images\n"

@@ -1,6 +1,7 @@
 """Many models in one container: the calls SageMaker makes to a multi-model endpoint, in order."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -17,9 +18,7 @@ MODELS = "/opt/ml/model" if doors.ENGINE else None  # where the container sees t
 def store(trained: doors.Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with two models: a good one, and one whose configuration is broken."""
     folder = tmp_path_factory.mktemp("store")
-    (folder / "good").mkdir()
-    for file in trained.model.iterdir():
-        (folder / "good" / file.name).write_bytes(file.read_bytes())
+    shutil.copytree(trained.model, folder / "good")
     (folder / "broken").mkdir()
     (folder / "broken" / "config.json").write_text("{")
     return folder

@@ -32,7 +32,8 @@ def test_the_logits_are_those_of_the_trained_network(
     trained: doors.Finished, files: list[Path], answers: Answers
 ) -> None:
     network, config = artifact.load(trained.model)
-    pixels = torch.stack([images.read(path.read_bytes(), config.preprocessing, 10**8) for path in files])
+    read = [images.read(path.read_bytes(), config.preprocessing, 10**8) for path in files]
+    pixels = torch.stack([images.to_tensor(picture) for picture in read])
     with torch.inference_mode():
         logits = network(images.normalise(pixels, config.preprocessing))
     over_http = torch.tensor([answers[path]["logits"] for path in files])

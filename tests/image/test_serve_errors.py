@@ -19,8 +19,8 @@ def model(trained: doors.Finished, tmp_path: Path) -> Path:
 
 
 def remove_all(model: Path) -> None:
-    for path in model.iterdir():
-        path.unlink()
+    shutil.rmtree(model)
+    model.mkdir()
 
 
 def remove_weights(model: Path) -> None:

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from image_classifier import artifact, networks
-from image_classifier.artifact import Config, readable_labels
+from image_classifier.config import Config, readable_labels
 from image_classifier.errors import UserError
 from image_classifier.images import Preprocessing
 

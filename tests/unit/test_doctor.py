@@ -199,7 +199,7 @@ class TestModel:
     def test_a_good_model_answers_a_generated_picture(self, model: Path) -> None:
         files, content, memory, prediction = look(model)
         assert {each.status for each in (files, content, memory, prediction)} == {Status.OK}
-        assert "5 file(s)" in files.what
+        assert "9 file(s)" in files.what
         assert content.what.startswith("shufflenet_v2_x0_5, 3 classes, 32 pixels, test accuracy ")
         assert memory.what.startswith("Workers: ")
         assert prediction.what.split(": ")[1].split(",")[0] in ("amber", "blue", "dark grey")

@@ -90,7 +90,7 @@ def test_each_request_of_a_batch_has_its_own_fate(model: Path, picture: Picture)
 def test_an_error_inside_tells_nothing_of_the_inside(
     model: Path, picture: Picture, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int, code: str
 ) -> None:
-    def fail(_pixels: torch.Tensor) -> torch.Tensor:
+    def fail(_pixels: object) -> object:
         raise error
 
     monkeypatch.setattr(handler._service._engine, "logits", fail)  # type: ignore[union-attr]
@@ -113,10 +113,10 @@ def test_a_model_that_cannot_be_loaded_raises_and_leaves_word(tmp_path: Path, mo
 def test_a_model_that_does_not_fit_raises_what_mms_answers_with_507(
     trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_arguments: object) -> None:
+    def fail(*_arguments: object, **_more: object) -> None:
         raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes.")
 
-    monkeypatch.setattr(handler, "TorchEngine", fail)
+    monkeypatch.setattr(handler.engines, "load", fail)
     with pytest.raises(MemoryError, match="Out of memory"):
         handler.handle(None, context(trained / "model"))
 

@@ -184,7 +184,7 @@ def test_an_animated_gif_shows_its_first_frame() -> None:
 def test_pictures_of_extreme_shape_cost_little(picture: Picture, size: tuple[int, int]) -> None:
     started = time.perf_counter()
     pixels = images.read(picture(size=size), Preprocessing(image_size=64), LIMIT)
-    assert pixels.shape == (3, 64, 64)
+    assert pixels.shape == (64, 64, 3)
     assert time.perf_counter() - started < 0.5
 
 
@@ -207,9 +207,10 @@ def test_the_crop_keeps_the_share_it_is_told() -> None:
 
 def test_read_gives_bytes_of_the_network_s_size(picture: Picture) -> None:
     pixels = images.read(picture((9, 8, 7)), Preprocessing(image_size=48), LIMIT)
-    assert pixels.dtype == torch.uint8
-    assert pixels.shape == (3, 48, 48)
-    assert pixels[:, 20, 20].tolist() == [9, 8, 7]
+    assert pixels.dtype == np.uint8
+    assert pixels.shape == (48, 48, 3)
+    assert pixels[20, 20].tolist() == [9, 8, 7]
+    assert torch.equal(images.to_tensor(pixels)[:, 20, 20], torch.tensor([9, 8, 7], dtype=torch.uint8))
 
 
 def test_normalise_is_the_imagenet_formula() -> None:

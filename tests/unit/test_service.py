@@ -7,12 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from mms.context import Context
 
 from calls import ask, context
 from image_classifier import images
+from image_classifier.images import Pixels
 from image_classifier.serving import handler, wire
 
 Picture = Callable[..., bytes]
@@ -27,9 +29,9 @@ def count_passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     engine, passes = handler._service._engine, []  # type: ignore[union-attr]
     run = engine.logits
 
-    def counted(pixels: torch.Tensor) -> torch.Tensor:
+    def counted(pixels: Pixels) -> Any:
         passes.append(len(pixels))
-        return run(pixels)  # type: ignore[no-any-return]
+        return run(pixels)
 
     monkeypatch.setattr(engine, "logits", counted)
     return passes
@@ -112,7 +114,7 @@ def test_a_fault_of_ours_in_one_record_fails_its_request_and_no_other(
 ) -> None:
     read = images.read
 
-    def short_of_memory(data: bytes, *more: Any) -> torch.Tensor:
+    def short_of_memory(data: bytes, *more: Any) -> Pixels:
         if data == b"huge":
             raise MemoryError
         return read(data, *more)
@@ -130,11 +132,11 @@ def test_a_batch_that_does_not_fit_into_memory_is_tried_in_halves(
     engine = handler._service._engine  # type: ignore[union-attr]
     run, tried = engine.logits, []
 
-    def small(pixels: torch.Tensor) -> torch.Tensor:
+    def small(pixels: Pixels) -> Any:
         tried.append(len(pixels))
         if len(pixels) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return run(pixels)  # type: ignore[no-any-return]
+        return run(pixels)
 
     monkeypatch.setattr(engine, "logits", small)
     status, answer, _ = ask(model, in_json(*[picture()] * 5), x_classifier_content_type="application/json")
@@ -145,7 +147,7 @@ def test_a_batch_that_does_not_fit_into_memory_is_tried_in_halves(
 def test_a_network_that_gives_no_numbers_is_500_not_an_empty_answer(
     model: Path, picture: Picture, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(handler._service._engine, "logits", lambda pixels: torch.full((len(pixels), 3), torch.nan))  # type: ignore[union-attr]
+    monkeypatch.setattr(handler._service._engine, "logits", lambda pixels: np.full((len(pixels), 3), np.nan))  # type: ignore[union-attr]
     status, answer, _ = ask(model, picture())
     assert (status, answer["code"]) == (500, "internal_error")
     assert "not a number" in caplog.text

@@ -63,7 +63,7 @@ def test_what_is_planned_fits(cores: int, memory: int, model: int, payload: int)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(machine, "cores", lambda: cores)
         patch.setattr(machine, "memory_limit", lambda: memory * MIB)
-        patch.setattr(sizing, "_size", lambda _folder: model * MIB)
+        patch.setattr(sizing, "_size", lambda _folder, _kind: model * MIB)
         sizes = sizing.compute(Settings.from_environment({"SAGEMAKER_MAX_PAYLOAD_IN_MB": str(payload)}), Path())
     assert sizes.workers == 1 or sizes.workers * (WORKER_BASE + MODEL_COPIES * model * MIB) <= memory * MIB
     assert sizes.workers * sizes.threads <= max(cores, sizes.workers)

@@ -71,7 +71,8 @@ def test_pictures_come_in_order_as_serving_would_read_them(split: Split) -> None
     batches = list(read.batches(4))
     assert [len(targets) for _, targets in batches] == [4, 4, 1]
     assert torch.cat([targets for _, targets in batches]).tolist() == list(split.targets)
-    pixels = torch.stack([images.read(path.read_bytes(), read.preprocessing, 10_000) for path in split.paths])
+    served = [images.read(path.read_bytes(), read.preprocessing, 10_000) for path in split.paths]
+    pixels = torch.stack([images.to_tensor(picture) for picture in served])
     assert torch.equal(torch.cat([inputs for inputs, _ in batches]), images.normalise(pixels, read.preprocessing))
 
 

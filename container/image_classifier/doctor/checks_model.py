@@ -19,7 +19,7 @@ from image_classifier import artifact
 from image_classifier.contract import Settings
 from image_classifier.doctor.report import Check, Finding, ok, problem, warning
 from image_classifier.errors import PlatformError, UserError, sentence
-from image_classifier.serving import handler, sizing
+from image_classifier.serving import engines, handler, report, sizing
 from image_classifier.serving.formats import Body
 from image_classifier.serving.location import find
 from image_classifier.serving.wire import ACCEPT, CONTENT_TYPE, REQUEST_ID
@@ -68,9 +68,10 @@ def content(folder: Path, settings: Settings) -> Finding:
 
 def memory(folder: Path, settings: Settings) -> Finding:
     """Workers need room for the model, each for a copy of its own."""
-    sizes = sizing.compute(settings, folder)
+    choice = report.engine(folder, settings, "cuda:0" if torch.cuda.is_available() else engines.CPU)
+    sizes = sizing.compute(settings, folder, choice.kind if choice else None)
     workers, *_ = sizes.explain()
-    needed = sizes.workers * (sizing.WORKER_BASE + sizing.MODEL_COPIES * sizes.model) + sizes.heap + sizes.direct
+    needed = sizes.workers * sizes.each + sizes.heap + sizes.direct
     if needed > sizes.memory:
         return warning(workers, f"give at least {needed // sizing.MIB} MiB of memory, or ask for fewer workers")
     return ok(workers)

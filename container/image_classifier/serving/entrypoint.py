@@ -52,8 +52,7 @@ async def serve(settings: Settings) -> ExitCode:
         UserError: the model cannot be loaded.
         PlatformError: the port is taken, memory ran out, all workers died, or MMS ended.
     """
-    sizes = sizing.compute(settings, Layout(settings.base_dir).model)
-    _report(settings, sizes)
+    sizes = _size_up(settings)
     _allow_many_connections()
     stop = _stop_event()
     folder = Path(tempfile.mkdtemp(prefix="serve-"))
@@ -71,12 +70,18 @@ async def serve(settings: Settings) -> ExitCode:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _report(settings: Settings, sizes: sizing.Sizing) -> None:
-    logger.info("%s", report.packages())
-    if not settings.multi_model:
-        logger.info("%s", report.model(Layout(settings.base_dir).model, settings))
-    for line in sizes.explain():
+def _size_up(settings: Settings) -> sizing.Sizing:
+    """Look at machine and model, and say what will serve it."""
+    folder = Layout(settings.base_dir).model
+    device, described = report.device()
+    choice = None if settings.multi_model else report.engine(folder, settings, device)
+    sizes = sizing.compute(settings, folder, choice.kind if choice else None)
+    lines = [report.packages(), described]
+    lines += [] if settings.multi_model else [report.model(folder, settings)]
+    lines += [choice.describe()] if choice else []
+    for line in [*lines, *sizes.explain()]:
         logger.info("%s", line)
+    return sizes
 
 
 def _allow_many_connections() -> None:

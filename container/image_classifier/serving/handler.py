@@ -6,25 +6,27 @@ A function, not a class: MMS swallows what a class raises while it loads, and th
 import logging
 import os
 import traceback
+from functools import partial
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from image_classifier.contract import Settings
 from image_classifier.errors import RequestError, UserError, is_out_of_memory, sentence
 from image_classifier.images import ImageError
-from image_classifier.serving import user_code
+from image_classifier.serving import engines
 from image_classifier.serving.answers import NoneAnswered
-from image_classifier.serving.engines import TorchEngine
 from image_classifier.serving.formats import encode_error
+from image_classifier.serving.location import find
 from image_classifier.serving.service import Request, Result, Service
 from image_classifier.serving.wire import ANSWERED, LOAD_ERROR_ENV, REQUEST_ID, STAGES, load_error_file
+
+if TYPE_CHECKING:
+    from image_classifier.serving.user_code import UserService
 
 logger = logging.getLogger(__name__)
 
 Record = dict[str, bytes]
-_service: Service | user_code.UserService | None = None
+_service: "Service | UserService | None" = None
 
 
 def handle(data: list[Record] | None, context: Any) -> list[bytes] | None:
@@ -44,16 +46,18 @@ def handle(data: list[Record] | None, context: Any) -> list[bytes] | None:
     return [_reply(call, result) for call, result in zip(calls, _service.answer(calls), strict=True)]
 
 
-def _load(model: str, properties: dict[str, Any]) -> Service | user_code.UserService:
+def _load(model: str, properties: dict[str, Any]) -> "Service | UserService":
     try:
         settings = Settings.from_environment()
         model_dir = Path(properties["model_dir"])
-        torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
         gpu = properties.get("gpu_id")
-        device = torch.device("cpu" if gpu is None else f"cuda:{gpu}")
-        if user_code.find(model_dir, settings):
-            return user_code.UserService(model_dir, settings, device)
-        return Service(TorchEngine(model_dir, device), settings)
+        device = engines.CPU if gpu is None else f"cuda:{gpu}"
+        load = partial(engines.load, settings=settings, device=device, threads=settings.threads or 1)
+        if find(model_dir, settings):
+            from image_classifier.serving.user_code import UserService  # the toolkit, wanted by few
+
+            return UserService(model_dir, settings, load)
+        return Service(load(model_dir), settings)
     except Exception as error:
         _leave_word(error, model)
         if is_out_of_memory(error):

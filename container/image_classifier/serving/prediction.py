@@ -5,11 +5,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
 from image_classifier import images
 from image_classifier.errors import RequestError, is_out_of_memory
-from image_classifier.images import ImageError
+from image_classifier.images import ImageError, Pixels
 from image_classifier.serving.answers import Prediction
 from image_classifier.serving.engines import Engine
 from image_classifier.serving.requests import Record
@@ -50,13 +51,13 @@ def predict(engine: Engine, records: Sequence[Record], max_pixels: int, stages: 
 def _predict_batch(engine: Engine, records: Sequence[Record], max_pixels: int, stages: Stages) -> list[Outcome]:
     with stages.time("decode"):
         decoded = [_decode(record, engine, max_pixels) for record in records]
-    pixels = [item for item in decoded if isinstance(item, torch.Tensor)]
+    pixels = [item for item in decoded if isinstance(item, np.ndarray)]
     with stages.time("forward"):
         answers = iter(_forward(engine, pixels))
-    return [next(answers) if isinstance(item, torch.Tensor) else item for item in decoded]
+    return [next(answers) if isinstance(item, np.ndarray) else item for item in decoded]
 
 
-def _decode(record: Record, engine: Engine, max_pixels: int) -> torch.Tensor | Exception:
+def _decode(record: Record, engine: Engine, max_pixels: int) -> Pixels | Exception:
     try:
         return images.read(bytes(record()), engine.config.preprocessing, max_pixels)
     except ImageError as error:
@@ -65,21 +66,28 @@ def _decode(record: Record, engine: Engine, max_pixels: int) -> torch.Tensor | E
         return error
 
 
-def _forward(engine: Engine, pixels: list[torch.Tensor]) -> Sequence[Outcome]:
+def _forward(engine: Engine, pixels: list[Pixels]) -> Sequence[Outcome]:
     if not pixels:
         return []
     try:
-        logits = engine.logits(torch.stack(pixels))
+        logits = engine.logits(np.stack(pixels))
     except Exception as error:
         if is_out_of_memory(error) and len(pixels) > 1:  # another process may have taken the memory: half may fit
             middle = len(pixels) // 2
             return [*_forward(engine, pixels[:middle]), *_forward(engine, pixels[middle:])]
         return [error] * len(pixels)
-    rows = zip(logits, (logits.double() / engine.config.temperature).softmax(1), strict=True)
-    return [_prediction(*row) for row in rows]
+    shares = softmax(logits, engine.config.temperature)
+    return [_prediction(*row) for row in zip(logits, shares, strict=True)]
 
 
-def _prediction(logits: torch.Tensor, shares: torch.Tensor) -> Outcome:
-    if not shares.isfinite().all():
+def softmax(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float64]:
+    """Probabilities of logits [n, classes], calibrated: see calibration.py of training."""
+    with np.errstate(invalid="ignore"):  # the caller looks for what is not a number
+        shares = np.exp((logits.astype(np.float64) - logits.max(1, keepdims=True)) / temperature)
+        return shares / shares.sum(1, keepdims=True)  # type: ignore[no-any-return]
+
+
+def _prediction(logits: NDArray[np.float32], shares: NDArray[np.float64]) -> Outcome:
+    if not np.isfinite(shares).all():
         return ArithmeticError("The network's answer holds what is not a number; the model is damaged.")
     return Prediction(logits.tolist(), shares.tolist())

@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from image_classifier import machine
+from image_classifier import compiled, machine
+from image_classifier.compiled import Kind
 from image_classifier.contract import Settings
 
 MIB = 1 << 20
 WORKER_BASE = 450 * MIB  # Python with torch loaded, and room for one picture at the pixel limit
+COMPILED_BASE = 300 * MIB  # the same with OpenVINO
 MODEL_COPIES = 3  # the weights, a second copy while they load, activations
 BUFFER = MIB  # a body up to this size is read before it waits; a larger one is passed on as it comes
 JAVA_BASE = 128 * MIB
@@ -21,6 +23,7 @@ class Sizing:
 
     cores: int
     memory: int  # this container may use
+    base: int  # a worker takes without a model
     model: int  # of the model's files
     workers: int
     threads: int  # a worker
@@ -35,17 +38,21 @@ class Sizing:
 
     def explain(self) -> list[str]:
         """The arithmetic, for the log."""
-        each = WORKER_BASE + MODEL_COPIES * self.model
         return [
             f"Workers: {self.workers} with {self.threads} thread(s) each "
-            f"({self.cores} cores; {self.memory // MIB} MiB memory / {each // MIB} MiB a worker = "
-            f"{WORKER_BASE // MIB} + {MODEL_COPIES} x model of {self.model // MIB} MiB).",
+            f"({self.cores} cores; {self.memory // MIB} MiB memory / {self.each // MIB} MiB a worker = "
+            f"{self.base // MIB} + {MODEL_COPIES} x model of {self.model // MIB} MiB).",
             f"Limits: body {self.payload // MIB} MiB either way; {self.dispatched} requests at work, "
             f"{self.uploads} of them larger than {BUFFER // MIB} MiB, {self.queue} waiting.",
             f"Java: heap {self.heap // MIB} MiB, direct memory {self.direct // MIB} MiB "
             f"({JAVA_BASE // MIB} + {JAVA_COPIES} x {self._passing // MIB} MiB of bodies); "
             f"{self.netty_threads} + {self.client_threads} threads.",
         ]
+
+    @property
+    def each(self) -> int:
+        """Bytes of memory that a worker takes."""
+        return self.base + MODEL_COPIES * self.model
 
     @property
     def _passing(self) -> int:
@@ -57,18 +64,26 @@ def passing(dispatched: int, uploads: int, payload: int) -> int:
     return dispatched * min(BUFFER, payload) + uploads * payload
 
 
-def compute(settings: Settings, model_dir: Path) -> Sizing:
-    """Size the server: one worker a core, as many as fit into memory; the cores divided among them."""
+def compute(settings: Settings, model_dir: Path, kind: Kind | None = None) -> Sizing:
+    """Size the server: one worker a core, as many as fit into memory; the cores divided among them.
+
+    Args:
+        settings: numbers that were asked for win.
+        model_dir: the artifact.
+        kind: the compiled variant that runs it, if one does.
+    """
     cores, memory = machine.cores(), machine.memory_limit()
-    model = _size(model_dir) if not settings.multi_model else 0
+    model = _size(model_dir, kind) if not settings.multi_model else 0
+    base = COMPILED_BASE if kind else WORKER_BASE
     most = 1 if settings.multi_model else cores  # with many models, memory is for models
-    workers = settings.workers or max(1, min(most, memory // (WORKER_BASE + MODEL_COPIES * model)))
+    workers = settings.workers or max(1, min(most, memory // (base + MODEL_COPIES * model)))
     payload = settings.max_payload_mb * MIB
     uploads = max(1, min(workers, memory // 8 // (JAVA_COPIES * payload)))
     java = JAVA_BASE + JAVA_COPIES * passing(2 * workers, uploads, payload)
     return Sizing(
         cores=cores,
         memory=memory,
+        base=base,
         model=model,
         workers=workers,
         threads=settings.threads or max(1, cores // workers),
@@ -83,5 +98,9 @@ def compute(settings: Settings, model_dir: Path) -> Sizing:
     )
 
 
-def _size(model_dir: Path) -> int:
-    return sum(path.stat().st_size for path in model_dir.rglob("*") if path.is_file())
+def _size(model_dir: Path, kind: Kind | None) -> int:
+    """Bytes of what a worker loads: one variant, or all that is not a compiled one."""
+    if kind:
+        return compiled.path(model_dir, kind).with_suffix(".bin").stat().st_size
+    files = (path for path in model_dir.rglob("*") if path.is_file())
+    return sum(path.stat().st_size for path in files if path.parent != model_dir / compiled.FOLDER)

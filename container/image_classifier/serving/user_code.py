@@ -6,11 +6,11 @@ What the script leaves out (model_fn, input_fn, predict_fn, output_fn) falls bac
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 from sagemaker_inference.default_inference_handler import DefaultInferenceHandler
 from sagemaker_inference.errors import BaseInferenceToolkitError, UnsupportedFormatError
 from sagemaker_inference.transformer import Transformer
@@ -20,24 +20,26 @@ from image_classifier.contract import Settings
 from image_classifier.errors import RequestError
 from image_classifier.serving import answers, formats
 from image_classifier.serving.answers import Prediction
-from image_classifier.serving.engines import Engine, TorchEngine
+from image_classifier.serving.engines import Engine
 from image_classifier.serving.location import find
+from image_classifier.serving.prediction import softmax
 from image_classifier.serving.service import Answer, Request, Result
 from image_classifier.serving.wire import ACCEPT, CONTENT_TYPE
 
 __all__ = ["UserService", "find"]
+Load = Callable[[Path], Engine]
 
 
 class Defaults(DefaultInferenceHandler):  # type: ignore[misc]
     """What a script need not write itself."""
 
-    def __init__(self, settings: Settings, device: torch.device) -> None:
+    def __init__(self, settings: Settings, load: Load) -> None:
         self._settings = settings
-        self._device = device
+        self._load = load
 
     def default_model_fn(self, model_dir: str, context: Any = None) -> Engine:
         """Load the artifact."""
-        return TorchEngine(Path(model_dir), self._device)
+        return self._load(Path(model_dir))
 
     def default_input_fn(self, input_data: bytes, content_type: str, context: Any = None) -> Any:
         """Decode the request's picture: an RGB PIL image, upright."""
@@ -46,8 +48,8 @@ class Defaults(DefaultInferenceHandler):  # type: ignore[misc]
 
     def default_predict_fn(self, data: Any, model: Any, context: Any = None) -> Any:
         """Run our engine."""
-        pixels = images.to_tensor(images.centre_crop(data, model.config.preprocessing))
-        return model.logits(pixels.unsqueeze(0))[0], model.config
+        pixels = np.asarray(images.centre_crop(data, model.config.preprocessing))
+        return model.logits(pixels[np.newaxis]), model.config
 
     def default_output_fn(self, prediction: Any, accept: str, context: Any = None) -> Any:
         """Write our answer, or what the toolkit can make of the script's own prediction."""
@@ -56,7 +58,7 @@ class Defaults(DefaultInferenceHandler):  # type: ignore[misc]
         logits, config = prediction
         output = formats.choose_output(accept, self._settings.default_accept)
         options = formats.Options(output=output, top_k=self._settings.top_k)
-        outcome = Prediction(logits.tolist(), (logits.double() / config.temperature).softmax(0).tolist())
+        outcome = Prediction(logits[0].tolist(), softmax(logits, config.temperature)[0].tolist())
         return answers.write([outcome], False, config.labels, options), str(output)
 
     def _toolkit_output(self, prediction: Any, accept: str) -> Any:
@@ -108,13 +110,13 @@ class _Headers:
 class UserService:
     """Answers requests with the user's script."""
 
-    def __init__(self, model_dir: Path, settings: Settings, device: torch.device) -> None:
+    def __init__(self, model_dir: Path, settings: Settings, load: Load) -> None:
         script = find(model_dir, settings)
         if script is None:
             raise RuntimeError(f"No script {settings.program} in {model_dir}.")
         sys.path.insert(0, str(script.parent))
         os.environ["SAGEMAKER_PROGRAM"] = script.stem  # a module name to the Transformer
-        self._transformer = _Refused(Defaults(settings, device))
+        self._transformer = _Refused(Defaults(settings, load))
         self._transformer.validate_and_initialize(str(model_dir))
 
     def answer(self, calls: Sequence[Request]) -> list[Result]:

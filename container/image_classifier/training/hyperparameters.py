@@ -94,6 +94,10 @@ class Hyperparameters(BaseModel):
         10, ge=0, le=1_000_000, description="Pictures that may be damaged; they are named and left out."
     )
     num_workers: int = Field(0, ge=0, le=128, description="Threads that decode pictures; 0 takes one for each core.")
+    compile: Literal["auto", "off"] = Field(
+        "auto",
+        description="`auto`: add compiled variants for CPUs to the artifact, in fp32 and int8, with what was measured.",
+    )
     seed: int = Field(0, ge=0, le=2**31 - 1, description="Same seed, data and machine: same weights.")
 
     debug: Literal["off", "light", "full"] = Field(
@@ -163,7 +167,7 @@ class Hyperparameters(BaseModel):
 
 
 # What only tells about a job, and changes nothing of what it learns.
-OBSERVING = frozenset({"num_workers", "debug", "debug_interval", "profile_steps", "stop_on", "tensorboard"})
+OBSERVING = frozenset({"compile", "num_workers", "debug", "debug_interval", "profile_steps", "stop_on", "tensorboard"})
 
 
 def parse(raw: Mapping[str, Any]) -> Hyperparameters:

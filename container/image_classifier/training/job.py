@@ -15,7 +15,17 @@ from image_classifier.contract import Layout, Settings
 from image_classifier.errors import UserError
 from image_classifier.images import Preprocessing
 from image_classifier.insight import hook
-from image_classifier.training import batch_norm, chronicle, dataset, features, predictions, pretrained, probe, results
+from image_classifier.training import (
+    batch_norm,
+    chronicle,
+    compiling,
+    dataset,
+    features,
+    predictions,
+    pretrained,
+    probe,
+    results,
+)
 from image_classifier.training.checkpoint import Checkpoints, fingerprint
 from image_classifier.training.chronicle import Chronicle
 from image_classifier.training.dataset import Dataset, Split
@@ -87,6 +97,15 @@ class Job:
         if self.world.is_main:
             with self.chronicle.phase("saving"):
                 self._save(network, data, done, result)
+            self._compile(data)
+
+    def _compile(self, data: Dataset) -> None:
+        """Give the artifact its compiled variants for CPUs, where they are wanted."""
+        if self.chosen.compile == "off" or self.stop.requested:
+            return
+        with self.chronicle.phase("compiling"):
+            train, validation = (replace(self._source(split), world=ALONE) for split in (data.train, data.validation))
+            compiling.compile_artifact(self.layout.model, train, validation, self.stop)
 
     def _threads(self) -> int:
         return max(1, machine.cores() // self.world.local_size)

@@ -106,7 +106,7 @@ def make_trainer(setup: Setup, folder: Path) -> Trainer:
         module=setup.network,
         train=setup.train,
         validation=setup.validation,
-        num_classes=setup.classes,
+        class_counts=(setup.per_class,) * setup.classes,
         chosen=setup.chosen(),
         evaluator=Evaluator(torch.device("cpu"), 64, stop),
         checkpoints=Checkpoints(folder / "checkpoints", "benchmark"),
