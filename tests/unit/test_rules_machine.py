@@ -106,6 +106,11 @@ def test_there_are_about_as_many_workers_as_cores(job: Job, workers: int, verdic
     assert (job.says("Dataloader"), job.says("Dataloader", "aws")) == (verdict, verdict)
 
 
+def test_workers_of_two_passes_are_not_at_work_together(job: Job) -> None:
+    passes = [(WORK, n / 4, 0.2, 100 + 2 * n + worker) for n in range(60) for worker in range(2)]
+    assert job.facts(cores=2).events(*passes).says("Dataloader") is FINE
+
+
 @pytest.mark.parametrize(("wait", "verdict"), [(0.01, FINE), (0.3, ISSUE)])
 def test_waiting_for_pictures_is_measured(job: Job, wait: float, verdict: Status) -> None:
     job.events(*[event for n in range(30) for event in ((WAIT, float(n), wait, 1), (STEP, n + 0.5, 0.1, 1))])
