@@ -13,17 +13,19 @@ DIR ?= out/demo/output
 BENCH ?= real_data
 VENV := .venv
 BIN := $(VENV)/bin
+DESK := .venv-desk
 SHELL_SCRIPTS := build_and_push.sh docker/install.sh scripts/infra/deploy.sh .ci/run .ci/base_image.sh
 
 # An engine that answers, or nothing; ENGINE=none says there is none. Asked once, and only when needed.
 engine = $(eval engine := $(shell $(PYTHON) scripts/local.py engine))$(engine)
 export IMAGE
 
-.PHONY: help demo setup lock fmt lint typecheck test bench build push infra train serve report doctor clean ready prepare named-setup named-build
+.PHONY: help demo setup desk lock fmt lint typecheck test bench build push infra train serve report doctor clean ready prepare \
+	named-setup named-build named-desk local-sagemaker
 
 help: ## list the targets
 	@echo "usage: make TARGET [NAME=value ...]"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ready ## the main job: pictures, train, serve, ask (DATA=folder, WEIGHTS=file)
 	@$(PYTHON) scripts/demo.py $(if $(DATA),--data "$(DATA)") $(if $(WEIGHTS),--pretrained "$(WEIGHTS)") \
@@ -47,6 +49,7 @@ doctor: ## check this desk, the image and a model, and say what to mend (MODEL=o
 test: prepare ## run all tests; with an engine in the image, without one in .venv
 	@echo "tests run $(if $(engine),in the image $(IMAGE) ($(engine) answers),in $(VENV): no container engine answers)"
 	@ENGINE="$(or $(engine),none)" $(BIN)/pytest $(PYTEST_ARGS)
+	@$(if $(filter file,$(origin PYTEST_ARGS)),ENGINE="$(or $(engine),none)" $(DESK)/bin/pytest tests/sagemaker)
 
 bench: ready setup ## run a benchmark of tests/benchmarks (BENCH=real_data, ARGS="--seeds 0"; photos: ../shared/data)
 	@PYTHONPATH=scripts:tests/image $(BIN)/python tests/benchmarks/$(BENCH).py $(ARGS)
@@ -65,9 +68,13 @@ typecheck: setup ## mypy, strict
 setup: $(VENV)/product.stamp ## make .venv: the image's packages and the development tools
 	@:
 
-lock: setup ## make both lock files anew from their .in files
+desk: $(DESK)/packages.stamp ## make .venv-desk: SageMaker's SDK and what local_sagemaker needs
+	@:
+
+lock: setup ## make the lock files anew from their .in files
 	@$(BIN)/uv pip compile $(LOCK_FLAGS) -o docker/requirements.txt docker/requirements.in >/dev/null
 	@$(BIN)/uv pip compile $(LOCK_FLAGS) -c docker/requirements.txt -o tests/requirements.txt tests/requirements.in >/dev/null
+	@$(BIN)/uv pip compile $(LOCK_FLAGS) -o scripts/requirements.txt scripts/requirements.in >/dev/null
 
 build: ## build the image (BASE_IMAGE, PLATFORM, ENGINE, CA_BUNDLE)
 	@./build_and_push.sh --build-only
@@ -75,11 +82,14 @@ build: ## build the image (BASE_IMAGE, PLATFORM, ENGINE, CA_BUNDLE)
 push: ## build, push to ECR, verify (REGION, ACCOUNT, IMAGE, TAG, CA_BUNDLE, ...; ARGS=--dry-run)
 	@./build_and_push.sh $(ARGS)
 
+local-sagemaker: ready desk ## SageMaker's API on this machine, until Ctrl-C (ARGS="--port 4566")
+	@PYTHONPATH=scripts $(DESK)/bin/python -m local_sagemaker $(ARGS)
+
 infra: ## make repository, bucket and role in AWS (REGION, BUCKET, KMS_KEY, PULL_ACCOUNTS, GITHUB_REPOSITORY)
 	@scripts/infra/deploy.sh
 
-clean: ## remove what make made here: out/, .venv, caches (not the image)
-	rm -rf $(VENV) out .image_uri .pytest_cache .ruff_cache .mypy_cache .hypothesis container/build
+clean: ## remove what make made here: out/, .venv, .venv-desk, caches (not the image)
+	rm -rf $(VENV) $(DESK) out .image_uri .pytest_cache .ruff_cache .mypy_cache .hypothesis container/build
 	find . -name __pycache__ -o -name '*.egg-info' | xargs rm -rf
 
 LOCK_FLAGS := --upgrade --generate-hashes --no-emit-index-url --python-version 3.11 \
@@ -91,14 +101,20 @@ ready:
 
 # What the tests need: .venv, and with an engine the image too; side by side, each line says whose it is.
 prepare:
-	@$(if $(engine),$(MAKE) -j2 named-setup named-build,$(MAKE) setup)
+	@$(if $(engine),$(MAKE) -j3 named-setup named-desk named-build,$(MAKE) setup desk)
 
-named-setup named-build: named-%:
+named-setup named-desk named-build: named-%:
 	@$(MAKE) $* 2>&1 | sed -u 's/^/$*: /'
 
 $(VENV)/packages.stamp: docker/install.sh docker/requirements.txt tests/requirements.txt
 	@$(PYTHON) scripts/check_desk.py
 	@PYTHON=$(PYTHON) docker/install.sh $(VENV) docker/requirements.txt tests/requirements.txt
+	@touch $@
+
+$(DESK)/packages.stamp: scripts/requirements.txt
+	@$(PYTHON) -m venv $(DESK)
+	@$(DESK)/bin/pip install --progress-bar off --require-hashes --no-deps --only-binary :all: -r $<
+	@$(DESK)/bin/pip check
 	@touch $@
 
 # Editable: a change of our code needs no new setup.
