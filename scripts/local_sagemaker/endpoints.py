@@ -4,7 +4,8 @@ import random
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 from local_sagemaker.aws import LogStream, arn
 from local_sagemaker.errors import ApiError, in_use, invalid
@@ -19,6 +20,7 @@ KIND = "Endpoint"
 _BUSY = ("Creating", "Updating", "Deleting")
 _SUMMARY = ("EndpointName", "EndpointArn", "CreationTime", "LastModifiedTime", "EndpointStatus")
 _LOOK_AFTER_EVERY = 1.0
+_DRAIN_WITHIN, _DRAIN_EVERY = 60, 0.05
 
 
 class Endpoints:
@@ -27,6 +29,7 @@ class Endpoints:
     def __init__(self, platform: Platform) -> None:
         self._platform, self._store = platform, platform.store
         self._live: dict[str, list[Variant]] = {}
+        self._lock = threading.Lock()
         self.operations: Mapping[str, Operation] = {
             "CreateEndpoint": self.create,
             "UpdateEndpoint": self.update,
@@ -77,8 +80,20 @@ class Endpoints:
         ]
         return page(request, "Endpoints", [{member: record[member] for member in _SUMMARY} for record in found])
 
-    def variant(self, name: str, wanted: str = "") -> Variant:
-        """The variant that answers the next request: the wanted one, else one by weight."""
+    @contextmanager
+    def variant(self, name: str, wanted: str = "") -> Iterator[Variant]:
+        """The variant that answers a request; it is not ended before the block is left."""
+        with self._lock:
+            chosen = self._choose(name, wanted)
+            chosen.busy += 1
+        try:
+            yield chosen
+        finally:
+            with self._lock:
+                chosen.busy -= 1
+
+    def _choose(self, name: str, wanted: str) -> Variant:
+        """The wanted variant, else one by weight."""
         status = self._store.get(KIND, name)["EndpointStatus"]
         live = [each for each in self._live.get(name, []) if wanted in ("", each.config["VariantName"])]
         if not live:
@@ -138,7 +153,8 @@ class Endpoints:
 
     def _swap(self, name: str, config_name: str, started: list[Variant]) -> None:
         """New requests go to the new variants from here on; the old ones end when they have answered theirs."""
-        old, self._live[name] = self._live.get(name, []), started
+        with self._lock:
+            old, self._live[name] = self._live.get(name, []), started
         summaries = [_summary(variant) for variant in started]
 
         def change(record: Record) -> None:
@@ -175,6 +191,9 @@ class Endpoints:
 
     @staticmethod
     def _stop(variants: list[Variant]) -> None:
+        end = time.monotonic() + _DRAIN_WITHIN
+        while any(variant.busy for variant in variants) and time.monotonic() < end:
+            time.sleep(_DRAIN_EVERY)
         for variant in variants:
             if variant.machine:
                 variant.machine.tell()

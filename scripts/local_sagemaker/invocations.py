@@ -49,13 +49,11 @@ class Invocations:
         if len(body) > LIMIT:
             raise ApiError("ValidationError", f"The request has {len(body)} bytes; an endpoint takes {LIMIT} at most.")
         wanted = request.headers.get("X-Amzn-SageMaker-Target-Variant", "")
-        variant = self._endpoints.variant(name, wanted)
         target = request.headers.get(_TARGET_MODEL, "")
-        if variant.many != bool(target):
-            raise ApiError("ValidationError", "TargetModel must be given to a multi-model endpoint, and to no other.")
-        if not variant.alive:  # replaced since it was chosen
-            variant = self._endpoints.variant(name, wanted)
-        return _response(_ask(variant, body, _headers(request), _SECONDS, target), variant)
+        with self._endpoints.variant(name, wanted) as variant:
+            if variant.many != bool(target):
+                raise invalid("TargetModel must be given to a multi-model endpoint, and to no other.")
+            return _response(_ask(variant, body, _headers(request), _SECONDS, target), variant)
 
     def _later(self, name: str, request: Request) -> Response:
         config = self._endpoints.config(name).get("AsyncInferenceConfig")
@@ -69,15 +67,15 @@ class Invocations:
         place = Uri.parse(output["S3OutputPath"]).below(f"{number}.out")
         failures = output.get("S3FailurePath")
         failure = (Uri.parse(failures) if failures else Uri.parse(output["S3OutputPath"])).below(f"{number}-error.out")
-        variant = self._endpoints.variant(name)
-        self._waiting.submit(self._work, variant, source, place, failure, _headers(request))
+        self._waiting.submit(self._work, name, source, place, failure, _headers(request))
         headers = {"X-Amzn-SageMaker-OutputLocation": str(place), "X-Amzn-SageMaker-FailureLocation": str(failure)}
         return Response(json.dumps({"InferenceId": number}), 202, headers, content_type="application/json")
 
-    def _work(self, variant: Variant, source: Uri, place: Uri, failure: Uri, headers: Mapping[str, str]) -> None:
+    def _work(self, name: str, source: Uri, place: Uri, failure: Uri, headers: Mapping[str, str]) -> None:
         """Answer one request of the queue; the answer, or why there is none, goes to S3."""
         try:
-            answer = _ask(variant, self._objects.read(source), headers, _ASYNC_SECONDS, "")
+            with self._endpoints.variant(name) as variant:
+                answer = _ask(variant, self._objects.read(source), headers, _ASYNC_SECONDS, "")
         except KeyError:
             self._objects.write(failure, f"There is no object {source}.".encode())
         except ApiError as error:

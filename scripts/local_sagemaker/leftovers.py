@@ -1,4 +1,4 @@
-"""Nothing outlives local_sagemaker: containers by their label, processes by their number.
+"""Nothing outlives local_sagemaker: its containers bear a label, its processes a variable in their environment.
 
 As a program it waits until its parent is gone, however that went, and then ends what was left:
 python -m local_sagemaker.leftovers STATE_FOLDER ENGINE
@@ -6,11 +6,10 @@ python -m local_sagemaker.leftovers STATE_FOLDER ENGINE
 
 import contextlib
 import hashlib
-import json
 import os
-import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,47 +18,47 @@ import psutil
 
 from desk import ask
 
-LABEL = "local-sagemaker"
+_LABEL, _VARIABLE = "local-sagemaker", "LOCAL_SAGEMAKER"
+# An engine may be about to make a container whose client has ended already.
+_LOOKS, _BETWEEN_LOOKS = 3, 0.5
 
 
 def label(state: Path) -> str:
     """What marks the containers of the server that keeps its state here."""
-    return f"{LABEL}={hashlib.sha256(str(state.resolve()).encode()).hexdigest()[:12]}"
+    return f"{_LABEL}={_identity(state)}"
 
 
-def note(state: Path, pid: int) -> None:
-    """Write down a process that must not outlive us; removed by `forget`."""
-    with contextlib.suppress(psutil.Error):
-        folder = state / "processes"
-        folder.mkdir(exist_ok=True)
-        (folder / str(pid)).write_text(json.dumps(psutil.Process(pid).create_time()))
-
-
-def forget(state: Path, pid: int) -> None:
-    """The process has ended."""
-    (state / "processes" / str(pid)).unlink(missing_ok=True)
+def mark(state: Path) -> dict[str, str]:
+    """What marks its processes, and theirs, from their first moment on."""
+    return {_VARIABLE: _identity(state)}
 
 
 def end(state: Path, engine: str | None) -> None:
     """End every container and process that an earlier server with this state has left."""
-    if engine:
-        containers = ask(engine, "ps", "--all", "--quiet", "--filter", f"label={label(state)}").split()
-        if containers:
-            ask(engine, "rm", "--force", *containers)
-    for file in (state / "processes").glob("[0-9]*"):
-        with contextlib.suppress(psutil.Error, OSError, ValueError):
-            _end_process(int(file.name), json.loads(file.read_text()))
-        file.unlink(missing_ok=True)
+    for look in range(_LOOKS):
+        found = [*_end_processes(state), *(_end_containers(state, engine) if engine else [])]
+        if look and not found:
+            return
+        time.sleep(_BETWEEN_LOOKS if engine or found else 0)
 
 
-def _end_process(pid: int, created: float) -> None:
-    process = psutil.Process(pid)
-    if process.create_time() != created:  # the number is another's now
-        return
-    for child in process.children(recursive=True):
+def _end_processes(state: Path) -> Iterator[int]:
+    for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            child.kill()
-    os.killpg(pid, signal.SIGKILL)
+            if process.environ().get(_VARIABLE) == _identity(state):
+                process.kill()
+                yield process.pid
+
+
+def _end_containers(state: Path, engine: str) -> list[str]:
+    containers = ask(engine, "ps", "--all", "--quiet", "--filter", f"label={label(state)}").split()
+    if containers:
+        ask(engine, "rm", "--force", *containers)
+    return containers
+
+
+def _identity(state: Path) -> str:
+    return hashlib.sha256(str(state.resolve()).encode()).hexdigest()[:12]
 
 
 @contextmanager

@@ -48,10 +48,9 @@ class Machines:
 
     def _start(self, command: Command, log: Path) -> "Machine":
         log.parent.mkdir(parents=True, exist_ok=True)
+        marked = replace(command, environment={**command.environment, **leftovers.mark(self.state)})
         with log.open("ab") as output:
-            running = Running(command, output)
-        leftovers.note(self.state, running.process.pid)
-        return Machine(running, log, self.state)
+            return Machine(Running(marked, output), log)
 
 
 @dataclass
@@ -60,13 +59,11 @@ class Machine:
 
     running: Running
     log: Path
-    state: Path
     told: float = 0.0  # when it was asked to stop; 0: it was not
 
     def ended(self) -> bool:
         """Whether it has ended; one that was told to stop is killed when its time is over."""
         if self.running.process.poll() is not None:
-            leftovers.forget(self.state, self.running.process.pid)
             return True
         if self.told and time.monotonic() - self.told > self.running.command.grace:
             self.running.stop()

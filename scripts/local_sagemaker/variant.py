@@ -60,6 +60,8 @@ class Variant:
     variables: Mapping[str, str] = field(default_factory=dict)
     port: int = 0
     machine: Machine | None = None
+    busy: int = 0  # requests that are answered now; counted by Endpoints
+    _reader: threading.Thread | None = None
     _loaded: dict[str, float] = field(default_factory=dict)  # multi-model: name -> last use
     _loading: threading.Lock = field(default_factory=threading.Lock)
 
@@ -80,13 +82,16 @@ class Variant:
         log = self.place / "log"
         machines = self.platform.machines
         self.machine = machines.serve(self.container["Image"], model, self.port, variables, log)
-        threading.Thread(target=self._pass_on_log, args=(self.machine, log), daemon=True).start()
+        self._reader = threading.Thread(target=self._pass_on_log, args=(self.machine, log), daemon=True)
+        self._reader.start()
         self._wait_until_healthy(log)
 
     def stop(self) -> None:
         """SIGTERM, and SIGKILL 30 s later; its files go too."""
         if self.machine:
             self.machine.stop()
+        if self._reader:
+            self._reader.join()
         shutil.rmtree(self.place, ignore_errors=True)
 
     @property
@@ -178,8 +183,7 @@ class Variant:
         while not machine.ended():
             follower.read()
             time.sleep(_LOOK_EVERY)
-        if log.exists():
-            follower.read(ended=True)
+        follower.read(ended=True)
 
 
 def model_error(answer: Answer, log_group: str) -> ApiError:
