@@ -14,6 +14,8 @@ BENCH ?= real_data
 VENV := .venv
 BIN := $(VENV)/bin
 DESK := .venv-desk
+WORKFLOW := PYTHONPATH=scripts $(DESK)/bin/python -m workflow
+SETTINGS = $(addprefix --set ,$(SET))
 SHELL_SCRIPTS := build_and_push.sh docker/install.sh scripts/infra/deploy.sh .ci/run .ci/base_image.sh
 
 # An engine that answers, or nothing; ENGINE=none says there is none. Asked once, and only when needed.
@@ -21,7 +23,8 @@ engine = $(eval engine := $(shell $(PYTHON) scripts/local.py engine))$(engine)
 export IMAGE
 
 .PHONY: help demo setup desk lock fmt lint typecheck test bench build push infra train serve report doctor clean ready prepare \
-	named-setup named-build named-desk local-sagemaker
+	named-setup named-build named-desk local-sagemaker \
+	sm-upload sm-train sm-tune sm-deploy sm-predict sm-transform sm-report sm-clean
 
 help: ## list the targets
 	@echo "usage: make TARGET [NAME=value ...]"
@@ -84,6 +87,30 @@ push: ## build, push to ECR, verify (REGION, ACCOUNT, IMAGE, TAG, CA_BUNDLE, ...
 
 local-sagemaker: ready desk ## SageMaker's API on this machine, until Ctrl-C (ARGS="--port 4566")
 	@PYTHONPATH=scripts $(DESK)/bin/python -m local_sagemaker $(ARGS)
+
+sm-upload: desk ## SageMaker: send pictures to S3 (DATA=folder); each sm- target takes SET="name=value ..."
+	@$(WORKFLOW) upload --data "$(DATA)" $(SETTINGS)
+
+sm-train: desk ## SageMaker: train on the uploaded pictures (SET="instance_type=ml.g4dn.xlarge")
+	@$(WORKFLOW) train $(SETTINGS)
+
+sm-tune: desk ## SageMaker: search for good hyperparameters (SET="trials=8 strategy=Bayesian")
+	@$(WORKFLOW) tune $(SETTINGS)
+
+sm-deploy: desk ## SageMaker: a model behind an endpoint (JOB=training or tuning job)
+	@$(WORKFLOW) deploy $(if $(JOB),--job "$(JOB)") $(SETTINGS)
+
+sm-predict: desk ## SageMaker: ask the endpoint (DATA=picture or folder)
+	@$(WORKFLOW) predict --path "$(DATA)" $(SETTINGS)
+
+sm-transform: desk ## SageMaker: classify all pictures below a place in S3 (DATA=s3://bucket/prefix, JOB=job)
+	@$(WORKFLOW) transform --source "$(DATA)" $(if $(JOB),--job "$(JOB)") $(SETTINGS)
+
+sm-report: desk ## SageMaker: fetch a job's report (JOB=training job)
+	@$(WORKFLOW) report $(if $(JOB),--job "$(JOB)") $(SETTINGS)
+
+sm-clean: desk ## SageMaker: list and remove what costs money (ARGS=--yes)
+	@$(WORKFLOW) clean $(ARGS) $(SETTINGS)
 
 infra: ## make repository, bucket and role in AWS (REGION, BUCKET, KMS_KEY, PULL_ACCOUNTS, GITHUB_REPOSITORY)
 	@scripts/infra/deploy.sh

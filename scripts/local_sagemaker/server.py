@@ -21,6 +21,7 @@ from local_sagemaker.machines import Machines
 from local_sagemaker.models import Models
 from local_sagemaker.platform import Platform
 from local_sagemaker.store import Store
+from local_sagemaker.tags import Tags
 from local_sagemaker.training_jobs import TrainingJobs
 from local_sagemaker.transforms import TransformJobs
 from local_sagemaker.tuning_jobs import TuningJobs
@@ -76,7 +77,7 @@ class Server:
         self.endpoints = Endpoints(platform)
         tuning, transforms = TuningJobs(platform, training), TransformJobs(platform)
         self._recovering = (training, tuning, transforms, self.endpoints)
-        parts = (*self._recovering, models)
+        parts = (*self._recovering, models, Tags(store))
         self.application = Front(
             DomainDispatcherApplication(create_backend_app),
             {name: operation for part in parts for name, operation in part.operations.items()},

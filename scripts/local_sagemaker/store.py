@@ -85,5 +85,5 @@ class Store:
 
 
 def public(record: Record) -> Record:
-    """A record as it is answered."""
-    return {key: value for key, value in record.items() if not key.startswith("_")}
+    """A record as Describe answers it; tags are asked for apart."""
+    return {key: value for key, value in record.items() if not key.startswith("_") and key != "Tags"}
