@@ -13,6 +13,9 @@ DIR ?= out/demo/output
 BENCH ?= real_data
 VENV := .venv
 BIN := $(VENV)/bin
+DESK := .venv-desk
+WORKFLOW := PYTHONPATH=scripts $(DESK)/bin/python -m workflow
+SETTINGS = $(addprefix --set ,$(SET))
 SHELL_SCRIPTS := build_and_push.sh docker/install.sh docker/settle.sh docker/slim.sh scripts/infra/deploy.sh .ci/run \
 	.ci/base_image.sh
 
@@ -20,12 +23,13 @@ SHELL_SCRIPTS := build_and_push.sh docker/install.sh docker/settle.sh docker/sli
 engine = $(eval engine := $(shell $(PYTHON) scripts/local.py engine))$(engine)
 export IMAGE
 
-.PHONY: help demo setup lock fmt lint typecheck test bench build sbom push infra train serve report doctor clean ready \
-	prepare named-setup named-build lock-pypi lock-cpu
+.PHONY: help demo setup desk lock fmt lint typecheck test bench build sbom push infra train serve report doctor clean \
+	ready prepare named-setup named-build named-desk lock-pypi lock-cpu local-sagemaker \
+	sm-upload sm-train sm-tune sm-deploy sm-predict sm-transform sm-report sm-clean
 
 help: ## list the targets
 	@echo "usage: make TARGET [NAME=value ...]"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ready ## the main job: pictures, train, serve, ask (DATA=folder, WEIGHTS=file)
 	@$(PYTHON) scripts/demo.py $(if $(DATA),--data "$(DATA)") $(if $(WEIGHTS),--pretrained "$(WEIGHTS)") \
@@ -49,6 +53,7 @@ doctor: ## check this desk, the image and a model, and say what to mend (MODEL=o
 test: prepare ## run all tests; with an engine in the image, without one in .venv
 	@echo "tests run $(if $(engine),in the image $(IMAGE) ($(engine) answers),in $(VENV): no container engine answers)"
 	@ENGINE="$(or $(engine),none)" $(BIN)/pytest $(PYTEST_ARGS)
+	@$(if $(filter file,$(origin PYTEST_ARGS)),ENGINE="$(or $(engine),none)" $(DESK)/bin/pytest tests/sagemaker)
 
 bench: ready setup ## run a benchmark of tests/benchmarks (BENCH=real_data, ARGS="--seeds 0"; photos: ../shared/data)
 	@PYTHONPATH=scripts:tests/image $(BIN)/python tests/benchmarks/$(BENCH).py $(ARGS)
@@ -67,6 +72,9 @@ typecheck: setup ## mypy, strict
 setup: $(VENV)/product.stamp ## make .venv: the image's packages and the development tools
 	@:
 
+desk: $(DESK)/packages.stamp ## make .venv-desk: SageMaker's SDK and what local_sagemaker needs
+	@:
+
 lock: setup ## make the lock files anew (LANE=cpu: that of PyTorch's CPU index)
 	@$(MAKE) lock-$(or $(LANE),pypi)
 
@@ -74,6 +82,7 @@ lock-pypi:
 	@$(LOCK) --no-emit-index-url -o docker/requirements.txt docker/requirements.in >/dev/null
 	@$(LOCK) --override docker/cuda13.in --no-emit-index-url -o docker/requirements-cuda13.txt docker/requirements.in >/dev/null
 	@$(LOCK) -c docker/requirements.txt --no-emit-index-url -o tests/requirements.txt tests/requirements.in >/dev/null
+	@$(LOCK) --no-emit-index-url -o scripts/requirements.txt scripts/requirements.in >/dev/null
 
 lock-cpu:
 	@$(LOCK) --no-deps --emit-index-url --index-url https://download.pytorch.org/whl/cpu \
@@ -88,11 +97,38 @@ sbom: ready setup ## list what the image holds in out/sbom.json (CycloneDX)
 push: ## build, push to ECR, verify (REGION, ACCOUNT, IMAGE, TAG, CA_BUNDLE, ...; ARGS=--dry-run)
 	@./build_and_push.sh $(ARGS)
 
+local-sagemaker: ready desk ## SageMaker's API on this machine, until Ctrl-C (ARGS="--port 4566")
+	@PYTHONPATH=scripts $(DESK)/bin/python -m local_sagemaker $(ARGS)
+
+sm-upload: desk ## SageMaker: send pictures to S3 (DATA=folder); each sm- target takes SET="name=value ..."
+	@$(WORKFLOW) upload --data "$(DATA)" $(SETTINGS)
+
+sm-train: desk ## SageMaker: train on the uploaded pictures (SET="instance_type=ml.g4dn.xlarge")
+	@$(WORKFLOW) train $(SETTINGS)
+
+sm-tune: desk ## SageMaker: search for good hyperparameters (SET="trials=8 strategy=Bayesian")
+	@$(WORKFLOW) tune $(SETTINGS)
+
+sm-deploy: desk ## SageMaker: a model behind an endpoint (JOB=training or tuning job)
+	@$(WORKFLOW) deploy $(if $(JOB),--job "$(JOB)") $(SETTINGS)
+
+sm-predict: desk ## SageMaker: ask the endpoint (DATA=picture or folder)
+	@$(WORKFLOW) predict --path "$(DATA)" $(SETTINGS)
+
+sm-transform: desk ## SageMaker: classify all pictures below a place in S3 (DATA=s3://bucket/prefix, JOB=job)
+	@$(WORKFLOW) transform --source "$(DATA)" $(if $(JOB),--job "$(JOB)") $(SETTINGS)
+
+sm-report: desk ## SageMaker: fetch a job's report (JOB=training job)
+	@$(WORKFLOW) report $(if $(JOB),--job "$(JOB)") $(SETTINGS)
+
+sm-clean: desk ## SageMaker: list and remove what costs money (ARGS=--yes)
+	@$(WORKFLOW) clean $(ARGS) $(SETTINGS)
+
 infra: ## make repository, bucket and role in AWS (REGION, BUCKET, KMS_KEY, PULL_ACCOUNTS, GITHUB_REPOSITORY)
 	@scripts/infra/deploy.sh
 
-clean: ## remove what make made here: out/, .venv, caches (not the image)
-	rm -rf $(VENV) out .image_uri .pytest_cache .ruff_cache .mypy_cache .hypothesis container/build
+clean: ## remove what make made here: out/, .venv, .venv-desk, caches (not the image)
+	rm -rf $(VENV) $(DESK) out .image_uri .pytest_cache .ruff_cache .mypy_cache .hypothesis container/build
 	find . -name __pycache__ -o -name '*.egg-info' | xargs rm -rf
 
 LOCK := $(BIN)/uv pip compile --upgrade --generate-hashes --python-version 3.11 --python-platform x86_64-manylinux_2_28
@@ -103,14 +139,20 @@ ready:
 
 # What the tests need: .venv, and with an engine the image too; side by side, each line says whose it is.
 prepare:
-	@$(if $(engine),$(MAKE) -j2 named-setup named-build,$(MAKE) setup)
+	@$(if $(engine),$(MAKE) -j3 named-setup named-desk named-build,$(MAKE) setup desk)
 
-named-setup named-build: named-%:
+named-setup named-desk named-build: named-%:
 	@$(MAKE) $* 2>&1 | sed -u 's/^/$*: /'
 
 $(VENV)/packages.stamp: docker/install.sh docker/requirements.txt tests/requirements.txt
 	@$(PYTHON) scripts/check_desk.py
 	@PYTHON=$(PYTHON) docker/install.sh $(VENV) docker/requirements.txt tests/requirements.txt
+	@touch $@
+
+$(DESK)/packages.stamp: scripts/requirements.txt
+	@$(PYTHON) -m venv $(DESK)
+	@$(DESK)/bin/pip install --progress-bar off --require-hashes --no-deps --only-binary :all: -r $<
+	@$(DESK)/bin/pip check
 	@touch $@
 
 # Editable: a change of our code needs no new setup.

@@ -40,8 +40,8 @@ class Way(Protocol):
     def description(self) -> str:
         """Where the doors are opened, as a phrase."""
 
-    def train(self, base: Path, channels: Mapping[str, Path]) -> Command:
-        """The command that trains in a base directory made by `lay_out`."""
+    def train(self, base: Path, channels: Mapping[str, Path], variables: Mapping[str, str] = NOTHING) -> Command:
+        """The command that trains in a base directory made by `lay_out`; with environment variables."""
 
     def serve(self, model: Path, port: int, variables: Mapping[str, str] = NOTHING) -> Command:
         """The command that serves a model directory on a port of the loopback address; with environment variables."""
@@ -59,6 +59,7 @@ class InImage:
 
     engine: str
     image: str
+    flags: tuple[str, ...] = ()  # more of the engine's own, for every door
     host: ClassVar[str] = "algo-1"
 
     @property
@@ -66,18 +67,17 @@ class InImage:
         """Where the doors are opened, as a phrase."""
         return f"in the image {self.image} (container engine: {self.engine})"
 
-    def train(self, base: Path, channels: Mapping[str, Path]) -> Command:
+    def train(self, base: Path, channels: Mapping[str, Path], variables: Mapping[str, str] = NOTHING) -> Command:
         """`train` with the whole base directory as /opt/ml and each channel read-only inside it."""
         mounts = [f"{base}:/opt/ml"]
         for name, source in channels.items():
             inside = mount_point(base, name, source).relative_to(base)
             mounts.append(f"{source}:/opt/ml/{inside}:ro")
-        return self._run("train", TRAIN_GRACE, mounts, ["--hostname", self.host])
+        return self._run("train", TRAIN_GRACE, mounts, ["--hostname", self.host, *env_flags(variables)])
 
     def serve(self, model: Path, port: int, variables: Mapping[str, str] = NOTHING) -> Command:
         """`serve` with the model directory mounted read-only, as SageMaker does."""
-        given = [word for name, value in variables.items() for word in ("--env", f"{name}={value}")]
-        flags = ["-p", f"127.0.0.1:{port}:8080", *given]
+        flags = ["-p", f"127.0.0.1:{port}:8080", *env_flags(variables)]
         return self._run("serve", SERVE_GRACE, [f"{model}:/opt/ml/model:ro"], flags)
 
     def report(self, directory: Path) -> Command:
@@ -95,9 +95,9 @@ class InImage:
     ) -> Command:
         name = f"{door}-{os.getpid()}-{time.monotonic_ns()}"
         volumes = [word for mount in mounts for word in ("-v", mount)]
-        variables = [word for item in SHARED_CORES.items() for word in ("--env", "=".join(item))]
-        argv = (self.engine, "run", "--rm", "--name", name, *self._user(), *self._gpus(), *variables, *flags, *volumes)
-        return Command((*argv, self.image, *(words or (door,))), grace, kill=(self.engine, "rm", "--force", name))
+        own = (*self._user(), *self._gpus(), *env_flags(SHARED_CORES), *self.flags)
+        argv = (self.engine, "run", "--rm", "--name", name, *own, *flags, *volumes, self.image)
+        return Command((*argv, *(words or (door,))), grace, kill=(self.engine, "rm", "--force", name))
 
     def _user(self) -> Iterator[str]:
         """Flags that make the files written belong to the user; a rootless engine sees to that by itself."""
@@ -122,11 +122,11 @@ class InVenv:
         """Where the doors are opened, as a phrase."""
         return f"in {self.venv.name} (no container engine)"
 
-    def train(self, base: Path, channels: Mapping[str, Path]) -> Command:
+    def train(self, base: Path, channels: Mapping[str, Path], variables: Mapping[str, str] = NOTHING) -> Command:
         """`train` with its base directory here and each channel linked into it."""
         for name, source in channels.items():
             link(mount_point(base, name, source), source)
-        return Command((str(self.venv / "bin" / "train"),), TRAIN_GRACE, self._environment(base))
+        return Command((str(self.venv / "bin" / "train"),), TRAIN_GRACE, {**self._environment(base), **variables})
 
     def serve(self, model: Path, port: int, variables: Mapping[str, str] = NOTHING) -> Command:
         """`serve` with the model directory linked into a base directory of its own."""
@@ -160,6 +160,11 @@ class InVenv:
         }
 
 
+def env_flags(variables: Mapping[str, str]) -> list[str]:
+    """Environment variables as flags of the engine."""
+    return [word for name, value in variables.items() for word in ("--env", f"{name}={value}")]
+
+
 def find_engine() -> str | None:
     """The docker client to use: ENGINE, or the first on PATH whose engine answers and that can build."""
     named = os.environ.get("ENGINE")
@@ -176,7 +181,7 @@ def find_engine() -> str | None:
     return None
 
 
-def choose_way() -> Way:
+def choose_way() -> InImage | InVenv:
     """In the image when an engine answers, else in .venv; make has made the one or the other."""
     engine = find_engine()
     if engine:

@@ -1,0 +1,88 @@
+"""The instances of this desk: a container of the image where an engine answers, else a process of .venv."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import ways
+from desk import Command, Running
+from local_sagemaker import leftovers
+
+_POLL = 0.1
+
+
+@dataclass(frozen=True)
+class Machines:
+    """Starts the image's two doors and leaves nothing behind.
+
+    Args:
+        way: how doors are opened here.
+        state: the server's folder.
+    """
+
+    way: ways.InImage | ways.InVenv
+    state: Path
+
+    @property
+    def in_image(self) -> bool:
+        """Whether doors are containers."""
+        return isinstance(self.way, ways.InImage)
+
+    def train(self, image: str, base: Path, variables: Mapping[str, str], log: Path) -> "Machine":
+        """Start `train` in a base directory that is laid out."""
+        return self._start(self._way(image).train(base, {}, variables), log)
+
+    def serve(self, image: str, model: Path, port: int, variables: Mapping[str, str], log: Path) -> "Machine":
+        """Start `serve` for a model directory."""
+        return self._start(self._way(image).serve(model, port, variables), log)
+
+    def inside(self, folder: Path, mounted: Path) -> str:
+        """The name that a path below the served model directory has for `serve`."""
+        return str(Path("/opt/ml/model") / folder.relative_to(mounted)) if self.in_image else str(folder)
+
+    def _way(self, image: str) -> ways.InImage | ways.InVenv:
+        if not isinstance(self.way, ways.InImage):
+            return self.way
+        return replace(self.way, image=image, flags=("--label", leftovers.label(self.state)))
+
+    def _start(self, command: Command, log: Path) -> "Machine":
+        log.parent.mkdir(parents=True, exist_ok=True)
+        marked = replace(command, environment={**command.environment, **leftovers.mark(self.state)})
+        with log.open("ab") as output:
+            return Machine(Running(marked, output), log)
+
+
+@dataclass
+class Machine:
+    """A door that was opened."""
+
+    running: Running
+    log: Path
+    told: float = 0.0  # when it was asked to stop; 0: it was not
+
+    def ended(self) -> bool:
+        """Whether it has ended; one that was told to stop is killed when its time is over."""
+        if self.running.process.poll() is not None:
+            return True
+        if self.told and time.monotonic() - self.told > self.running.command.grace:
+            self.running.stop()
+        return False
+
+    @property
+    def exit_code(self) -> int:
+        """Of a machine that has ended, as a shell says it."""
+        code = self.running.process.wait()
+        return code if code >= 0 else 128 - code
+
+    def tell(self) -> None:
+        """Send SIGTERM, once; SIGKILL follows when the grace is over, see `ended`."""
+        if not self.told and self.running.process.poll() is None:
+            self.told = time.monotonic()
+            self.running.process.terminate()
+
+    def stop(self) -> None:
+        """Tell it to stop and wait for the end."""
+        self.tell()
+        while not self.ended():
+            time.sleep(_POLL)

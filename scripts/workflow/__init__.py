@@ -1,0 +1,1 @@
+"""From the desk to SageMaker: upload, train, tune, deploy, predict, transform, report, clean."""

@@ -1,0 +1,114 @@
+"""The commands: python -m workflow COMMAND; each has a Make target, `make sm-COMMAND`."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from desk import DeskError
+from workflow.account import explained
+from workflow.settings import read
+
+# Each command loads its own part: the SDK takes seconds.
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+Set = Annotated[list[str], typer.Option("--set", metavar="NAME=VALUE", help="A value of sagemaker.toml, for this run.")]
+Job = Annotated[str, typer.Option(help="Training job, tuning job or s3://.../model.tar.gz; the last job unless given.")]
+Endpoint = Annotated[str, typer.Option(help="Name of the endpoint; the project's unless given.")]
+NO_SET: list[str] = []
+
+
+@app.command()
+def upload(
+    data: Annotated[Path, typer.Option(help="Folder with train/, valid/ and test/.")], values: Set = NO_SET
+) -> None:
+    """Send a folder of pictures to S3: only what changed, and only when all is well."""
+    from workflow.upload import upload as work
+
+    explained(lambda: work(read(values), data))
+
+
+@app.command()
+def train(values: Set = NO_SET, wait: Annotated[bool, typer.Option(help="Follow the job to its end.")] = True) -> None:
+    """Train on the uploaded pictures."""
+    from workflow.train import train as work
+
+    explained(lambda: work(read(values), wait))
+
+
+@app.command()
+def tune(
+    values: Set = NO_SET, warm_start: Annotated[str, typer.Option(help="An earlier tuning job to learn from.")] = ""
+) -> None:
+    """Search for good hyperparameters."""
+    from workflow.tune import tune as work
+
+    explained(lambda: work(read(values), warm_start))
+
+
+@app.command()
+def deploy(job: Job = "", endpoint: Endpoint = "", values: Set = NO_SET) -> None:
+    """Put a model behind an endpoint, or a newer one behind the same."""
+    from workflow.deploy import deploy as work
+
+    explained(lambda: work(read(values), job, endpoint))
+
+
+@app.command()
+def predict(
+    path: Annotated[Path, typer.Option(help="A picture, or a folder of them.")],
+    endpoint: Endpoint = "",
+    values: Set = NO_SET,
+) -> None:
+    """Ask the endpoint about pictures."""
+    from workflow.predict import predict as work
+
+    explained(lambda: work(read(values), path, endpoint))
+
+
+@app.command()
+def transform(
+    source: Annotated[str, typer.Option(help="s3://bucket/prefix of pictures.")], job: Job = "", values: Set = NO_SET
+) -> None:
+    """Classify every picture below a place in S3."""
+    from workflow.results import transform as work
+
+    explained(lambda: _nothing(work(read(values), source, job)))
+
+
+@app.command()
+def report(job: Job = "", values: Set = NO_SET) -> None:
+    """Fetch a job's report and tables."""
+    from workflow.results import report as work
+
+    explained(lambda: _nothing(work(read(values), job)))
+
+
+@app.command()
+def clean(values: Set = NO_SET, yes: Annotated[bool, typer.Option(help="Remove without asking.")] = False) -> None:
+    """List what the project has made and remove it when you say so."""
+    from workflow.clean import clean as work
+
+    ask: Callable[[], bool] = lambda: yes or typer.confirm("remove all of this?")  # noqa: E731
+    explained(lambda: work(read(values), ask))
+
+
+def _nothing(_: object) -> None:
+    """A command's own answer is what it has printed."""
+
+
+def main() -> int:
+    """Run a command; a user's error is one sentence."""
+    try:
+        app(prog_name="workflow", standalone_mode=False)
+    except (DeskError, OSError) as error:
+        print(f"workflow: {error}", file=sys.stderr)
+        return 2
+    except typer.Abort:
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

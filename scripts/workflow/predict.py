@@ -1,0 +1,98 @@
+"""Pictures in, labels out, by way of an endpoint."""
+
+import io
+import json
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import ClientError
+from PIL import Image
+from sagemaker.predictor import Predictor
+from tenacity import retry, retry_if_exception, stop_after_attempt, wait_exponential_jitter
+
+from workflow.account import SCREEN, session
+from workflow.settings import Settings, existing
+
+_TRY_AGAIN = ("ThrottlingException", "ServiceUnavailable", "ModelNotReadyException", "InternalFailure")
+_BUSY = (429, 503)  # of the container
+_AT_A_TIME = 4
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The best labels, the best first, with their probabilities."""
+
+    labels: tuple[str, ...]
+    probabilities: tuple[float, ...]
+
+    @property
+    def label(self) -> str:
+        """The best."""
+        return self.labels[0]
+
+
+def _worth_another_try(error: BaseException) -> bool:
+    if not isinstance(error, ClientError):
+        return False
+    return error.response["Error"]["Code"] in _TRY_AGAIN or error.response.get("OriginalStatusCode") in _BUSY
+
+
+class ImagePredictor(Predictor):  # type: ignore[misc]
+    """The SDK's Predictor for this image."""
+
+    def classify(self, picture: "bytes | Path | Image.Image | Any") -> Prediction:
+        """Ask about one picture.
+
+        Args:
+            picture: bytes of a picture file, its path, a PIL picture, or an array [height, width, 3] of uint8.
+
+        Raises:
+            ClientError: the endpoint refused; busy ones were asked again first.
+        """
+        answer = json.loads(self._ask(as_bytes(picture)))
+        return Prediction(tuple(answer["topk_labels"]), tuple(answer["topk_probs"]))
+
+    def classify_many(self, pictures: Iterable[Any]) -> Iterator[Prediction]:
+        """Ask about many, several at a time, in their order."""
+        with ThreadPoolExecutor(_AT_A_TIME) as workers:
+            yield from workers.map(self.classify, pictures)
+
+    @retry(  # type: ignore[untyped-decorator]
+        retry=retry_if_exception(_worth_another_try),
+        stop=stop_after_attempt(5),
+        wait=wait_exponential_jitter(0.5, 8),
+        reraise=True,
+    )
+    def _ask(self, body: bytes) -> bytes:
+        headers = {"ContentType": "application/octet-stream", "Accept": "application/json"}
+        return bytes(self.predict(body, initial_args=headers))
+
+
+def as_bytes(picture: Any) -> bytes:
+    """A picture in any of its forms as bytes of a picture file."""
+    if isinstance(picture, bytes):
+        return picture
+    if isinstance(picture, Path | str):
+        return Path(picture).read_bytes()
+    whole = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
+    stream = io.BytesIO()
+    whole.save(stream, "PNG")
+    return stream.getvalue()
+
+
+def predictor(settings: Settings, endpoint: str = "") -> ImagePredictor:
+    """The predictor of an endpoint; of the project's when none is named."""
+    return ImagePredictor(endpoint or settings.project, session(settings))
+
+
+def predict(settings: Settings, path: Path, endpoint: str = "") -> None:
+    """Print the labels of a picture, or of all pictures below a folder."""
+    there = existing(path, "a picture or a folder of pictures")
+    files = sorted(file for file in there.rglob("*") if file.is_file()) if there.is_dir() else [there]
+    answers = predictor(settings, endpoint).classify_many(files)
+    for file, answer in zip(files, answers, strict=True):
+        best = zip(answer.labels, answer.probabilities, strict=True)
+        SCREEN.print(f"{file}: " + ", ".join(f"{label} {share:.1%}" for label, share in best))

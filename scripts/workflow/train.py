@@ -1,0 +1,98 @@
+"""A training job through the SDK's generic Estimator."""
+
+import json
+import time
+from typing import Any
+
+from desk import DeskError
+from ways import ROOT
+from workflow.account import SCREEN, client, new_name, session
+from workflow.settings import Settings
+
+# What the image prints and by which expressions it is read: the image's own file.
+DEFINITIONS = ROOT / "container" / "image_classifier" / "training" / "metric_definitions.json"
+_LOOK_EVERY = 2.0
+ENDED = ("Completed", "Failed", "Stopped")
+
+
+def estimator(settings: Settings) -> Any:
+    """The SDK's Estimator for the image, by the settings."""
+    from sagemaker.estimator import Estimator
+
+    spot = {"use_spot_instances": True, "max_wait": settings.max_seconds} if settings.spot else {}
+    return Estimator(
+        settings.image_uri,
+        settings.role,
+        instance_count=1,
+        instance_type=settings.instance_type,
+        volume_size=settings.volume_gb,
+        max_run=settings.max_seconds,
+        output_path=settings.below("jobs"),
+        sagemaker_session=session(settings),
+        hyperparameters={name: str(value) for name, value in settings.hyperparameters.items()},
+        metric_definitions=json.loads(DEFINITIONS.read_text()),
+        enable_network_isolation=settings.network_isolation,
+        volume_kms_key=settings.kms_key or None,
+        output_kms_key=settings.kms_key or None,
+        tags=settings.tags,
+        # The image watches and profiles itself; AWS's own rules cost an instance each.
+        disable_profiler=True,
+        debugger_hook_config=False,
+        environment={"USE_SMDEBUG": "true"},
+        **spot,
+    )
+
+
+def train(settings: Settings, wait: bool = True) -> None:
+    """Begin a job; show its log until it ends, and then what came of it."""
+    name = new_name(settings, "train")
+    made = estimator(settings)
+    if settings.spot:
+        made.checkpoint_s3_uri = settings.below("checkpoints", name)
+    made.fit({"training": settings.data_uri}, job_name=name, wait=False, logs=False)
+    SCREEN.print(f"job: {name}")
+    if wait:
+        show(settings, name)
+
+
+def show(settings: Settings, name: str) -> None:
+    """Follow a job's log, then say how it went; DeskError when it failed."""
+    sagemaker = client(settings, "sagemaker")
+    log = Log(settings, name)
+    while (job := sagemaker.describe_training_job(TrainingJobName=name))["TrainingJobStatus"] not in ENDED:
+        log.show()
+        time.sleep(_LOOK_EVERY)
+    log.show()
+    if job["TrainingJobStatus"] == "Failed":
+        raise DeskError(f"job {name} failed: {job['FailureReason']}")
+    for metric in job.get("FinalMetricDataList", []):
+        SCREEN.print(f"  {metric['MetricName']:<18} {metric['Value']:.4g}")
+    seconds = job.get("BillableTimeInSeconds", 0)
+    SCREEN.print(f"{job['TrainingJobStatus'].lower()}: {seconds} s billed on {settings.instance_type}")
+    SCREEN.print(f"model: {job['ModelArtifacts']['S3ModelArtifacts']}")
+
+
+class Log:
+    """A training job's lines in CloudWatch Logs."""
+
+    group = "/aws/sagemaker/TrainingJobs"
+
+    def __init__(self, settings: Settings, job: str) -> None:
+        self._logs, self._job = client(settings, "logs"), job
+        self._tokens: dict[str, str] = {}
+
+    def show(self) -> None:
+        """Print what is new."""
+        try:
+            streams = self._logs.describe_log_streams(logGroupName=self.group, logStreamNamePrefix=f"{self._job}/")
+        except self._logs.exceptions.ResourceNotFoundException:  # no job has ever said anything here
+            return
+        for stream in streams["logStreams"]:
+            self._show_stream(stream["logStreamName"])
+
+    def _show_stream(self, name: str) -> None:
+        token = {"nextToken": self._tokens[name]} if name in self._tokens else {}
+        answer = self._logs.get_log_events(logGroupName=self.group, logStreamName=name, startFromHead=True, **token)
+        for event in answer["events"]:
+            SCREEN.print(event["message"], markup=False)
+        self._tokens[name] = answer["nextForwardToken"]

@@ -1,0 +1,155 @@
+"""A tuning job through the SDK's HyperparameterTuner; a table and a picture of its trials."""
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from desk import DeskError
+from ways import OUT
+from workflow.account import SCREEN, client, new_name
+from workflow.settings import Settings
+from workflow.train import DEFINITIONS, ENDED, estimator
+
+_LOOK_EVERY = 2.0
+
+
+def tune(settings: Settings, warm_start: str = "") -> None:
+    """Search the settings' ranges and show what was found."""
+    from sagemaker.tuner import HyperparameterTuner, WarmStartConfig, WarmStartTypes
+
+    name = new_name(settings, "tune")
+    kind = "Minimize" if "loss" in settings.objective else "Maximize"
+    definitions = json.loads(DEFINITIONS.read_text())
+    if settings.objective not in [one["Name"] for one in definitions]:
+        raise DeskError(f"objective={settings.objective} is none of {', '.join(one['Name'] for one in definitions)}")
+    parent = WarmStartConfig(WarmStartTypes.TRANSFER_LEARNING, {warm_start}) if warm_start else None
+    made = estimator(settings)
+    if settings.spot:
+        made.checkpoint_s3_uri = settings.below("checkpoints", name)
+    tuner = HyperparameterTuner(
+        made,
+        settings.objective,
+        ranges(settings),
+        definitions,
+        strategy=settings.strategy,
+        objective_type=kind,
+        max_jobs=settings.trials,
+        max_parallel_jobs=settings.parallel_trials,
+        early_stopping_type="Auto" if settings.early_stopping and settings.strategy != "Hyperband" else "Off",
+        warm_start_config=parent,
+        tags=settings.tags,
+    )
+    tuner.fit({"training": settings.data_uri}, job_name=name, wait=False)
+    SCREEN.print(f"tuning job: {name}")
+    show(settings, name)
+
+
+def ranges(settings: Settings) -> dict[str, Any]:
+    """The settings' ranges in the SDK's words: two numbers are limits, anything else is a choice."""
+    from sagemaker.parameter import CategoricalParameter, ContinuousParameter, IntegerParameter
+
+    made: dict[str, Any] = {}
+    for name, values in settings.ranges.items():
+        limits = [_number(value) for value in values]
+        if settings.strategy == "Grid" or len(values) != 2 or None in limits:
+            made[name] = CategoricalParameter([str(value) for value in values])
+        elif all(isinstance(limit, int) for limit in limits):
+            made[name] = IntegerParameter(*limits)
+        else:
+            low, high = sorted(float(limit or 0) for limit in limits)
+            scaling = "Logarithmic" if low > 0 and high / low >= 10 else "Linear"
+            made[name] = ContinuousParameter(low, high, scaling_type=scaling)
+    return made
+
+
+def show(settings: Settings, name: str) -> None:
+    """Wait for a tuning job, saying how far it is; then its trials and the best one; DeskError when it failed."""
+    sagemaker = client(settings, "sagemaker")
+    told = ""
+    while True:
+        job = sagemaker.describe_hyper_parameter_tuning_job(HyperParameterTuningJobName=name)
+        counters = job["TrainingJobStatusCounters"]
+        line = ", ".join(f"{count} {word}" for word, count in counters.items() if count)
+        if line != told:
+            SCREEN.print(f"trials: {line or 'none yet'}")
+            told = line
+        if job["HyperParameterTuningJobStatus"] in ENDED:
+            break
+        time.sleep(_LOOK_EVERY)
+    trials = _trials(sagemaker, name)
+    SCREEN.print(table(trials, settings.objective))
+    if job["HyperParameterTuningJobStatus"] == "Failed":
+        raise DeskError(f"tuning job {name} failed: {job.get('FailureReason', 'it gives no reason')}")
+    picture = OUT / f"{name}.png"
+    draw(trials, settings.objective, picture)
+    SCREEN.print(f"picture: {picture}")
+    SCREEN.print(f"best: {job['BestTrainingJob']['TrainingJobName']}; make sm-deploy JOB={name}")
+
+
+def table(trials: Sequence[dict[str, Any]], objective: str) -> Table:
+    """All trials with what was tuned, the best first."""
+    names = sorted({name for trial in trials for name in trial["TunedHyperParameters"]})
+    made = Table("trial", *names, objective, "status")
+    for trial in trials:
+        drawn = [_short(trial["TunedHyperParameters"].get(name, "")) for name in names]
+        value = _value(trial)
+        measured = "" if value is None else f"{value:.4g}"
+        made.add_row(trial["TrainingJobName"], *drawn, measured, trial["TrainingJobStatus"])
+    return made
+
+
+def draw(trials: Sequence[dict[str, Any]], objective: str, file: Path) -> None:
+    """One chart for each hyperparameter: its value against the objective."""
+    from matplotlib.figure import Figure
+
+    measured = [trial for trial in trials if _value(trial) is not None]
+    names = sorted({name for trial in measured for name in trial["TunedHyperParameters"]})
+    if not names:
+        return
+    figure = Figure(figsize=(4 * len(names), 3.5), layout="constrained")
+    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        drawn = [_number(trial["TunedHyperParameters"][name]) for trial in measured]
+        values = [trial["TunedHyperParameters"][name] for trial in measured] if None in drawn else drawn
+        axes.scatter(values, [_value(trial) for trial in measured])
+        axes.set(xlabel=name, ylabel=objective)
+        if None not in drawn and min(drawn) > 0 and max(drawn) / min(drawn) >= 10:
+            axes.set_xscale("log")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, dpi=120)
+
+
+def _trials(sagemaker: Any, name: str) -> list[dict[str, Any]]:
+    pages = sagemaker.get_paginator("list_training_jobs_for_hyper_parameter_tuning_job").paginate(
+        HyperParameterTuningJobName=name
+    )
+    found = [trial for page in pages for trial in page["TrainingJobSummaries"]]
+    kinds = [trial["FinalHyperParameterTuningJobObjectiveMetric"].get("Type") for trial in found if _measured(trial)]
+    sign = -1 if "Maximize" in kinds else 1
+    return sorted(found, key=lambda trial: sign * (value if (value := _value(trial)) is not None else sign * 1e300))
+
+
+def _measured(trial: dict[str, Any]) -> bool:
+    return "FinalHyperParameterTuningJobObjectiveMetric" in trial
+
+
+def _value(trial: dict[str, Any]) -> float | None:
+    return float(trial["FinalHyperParameterTuningJobObjectiveMetric"]["Value"]) if _measured(trial) else None
+
+
+def _number(value: Any) -> Any:
+    """A whole number, a number, or None for what is neither."""
+    for kind in (int, float):
+        try:
+            return kind(str(value))
+        except ValueError:
+            continue
+    return None
+
+
+def _short(text: str) -> str:
+    number = _number(text)
+    return f"{number:.4g}" if isinstance(number, float) else text

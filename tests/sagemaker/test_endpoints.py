@@ -1,0 +1,207 @@
+"""Endpoints: started, asked, updated without a gap, ended; many models; answers by way of S3; transforms."""
+
+import json
+import threading
+import time
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from started import BUCKET, ROLE, Api, wait
+
+GROUP = "/aws/sagemaker/Endpoints"
+
+
+def configure(api: Api, name: str, artifact: str, mode: str = "SingleModel", **more: Any) -> None:
+    """A model and an endpoint configuration of one name."""
+    container = {"Image": "image", "ModelDataUrl": artifact, "Mode": mode}
+    api.sagemaker.create_model(ModelName=name, PrimaryContainer=container, ExecutionRoleArn=ROLE)
+    variant = {"VariantName": "AllTraffic", "ModelName": name, "InitialInstanceCount": 1, "InstanceType": "ml.m5.large"}
+    api.sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant], **more)
+
+
+def settled(api: Api, name: str) -> Any:
+    """An endpoint that is neither made nor changed any more."""
+    read = lambda: api.sagemaker.describe_endpoint(EndpointName=name)  # noqa: E731
+    return wait(read, lambda record: record["EndpointStatus"] in ("InService", "Failed"))
+
+
+def deploy(api: Api, name: str, artifact: str, **more: Any) -> Any:
+    configure(api, name, artifact, **more)
+    api.sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=name)
+    return settled(api, name)
+
+
+def invoke(api: Api, name: str, body: bytes = b"picture", **more: Any) -> Any:
+    runtime = api.client("sagemaker-runtime")
+    return runtime.invoke_endpoint(EndpointName=name, Body=body, ContentType="image/png", **more)
+
+
+def said(answer: Any) -> Any:
+    return json.loads(answer["Body"].read())
+
+
+def test_an_endpoint_answers_until_it_is_deleted(api: Api) -> None:
+    record = deploy(api, "first", api.model("dogs"))
+    assert record["EndpointStatus"] == "InService"
+    assert record["ProductionVariants"][0]["CurrentInstanceCount"] == 1
+    answer = invoke(api, "first", CustomAttributes="k=3")
+    assert answer["CustomAttributes"] == "k=3"
+    assert said(answer) == {"model": "dogs", "body": "picture", "type": "image/png", "batch": None, "secret": None}
+    assert any("/invocations" in line for line in wait(lambda: api.log_lines(f"{GROUP}/first", ""), bool))
+    api.sagemaker.delete_endpoint(EndpointName="first")
+    wait(lambda: api.sagemaker.list_endpoints(NameContains="first")["Endpoints"], lambda found: not found)
+    with pytest.raises(ClientError, match='Could not find Endpoint "first"'):
+        invoke(api, "first")
+
+
+def test_an_update_serves_from_the_old_model_until_the_new_one_is_healthy(api: Api) -> None:
+    deploy(api, "updated", api.model("old"))
+    configure(api, "updated-2", api.model("new"))
+    models: list[str] = []
+    errors: list[Exception] = []
+    enough = threading.Event()
+
+    def ask() -> None:
+        while not enough.is_set():
+            try:
+                models.append(said(invoke(api, "updated"))["model"])
+            except Exception as error:
+                errors.append(error)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    api.sagemaker.update_endpoint(EndpointName="updated", EndpointConfigName="updated-2")
+    assert settled(api, "updated")["EndpointConfigName"] == "updated-2"
+    time.sleep(0.5)
+    enough.set()
+    asking.join()
+    assert not errors
+    assert set(models) == {"old", "new"}
+    assert models == sorted(models, reverse=True)  # "old" first, and never again after the first "new"
+    api.sagemaker.delete_endpoint(EndpointName="updated")
+
+
+def test_an_update_that_fails_leaves_the_old_model_in_service(api: Api) -> None:
+    deploy(api, "kept", api.model("good"))
+    configure(api, "kept-2", api.model("broken"))
+    api.sagemaker.update_endpoint(EndpointName="kept", EndpointConfigName="kept-2")
+    record = settled(api, "kept")
+    assert (record["EndpointStatus"], record["EndpointConfigName"]) == ("InService", "kept")
+    assert "the model is broken" in record["FailureReason"]
+    assert said(invoke(api, "kept"))["model"] == "good"
+    api.sagemaker.delete_endpoint(EndpointName="kept")
+
+
+@pytest.mark.parametrize(
+    ("name", "artifact", "reason"),
+    [
+        ("sick", None, "did not pass the ping health check.*the model is broken"),
+        ("absent", f"s3://{BUCKET}/no/model.tar.gz", "Could not find model data"),
+        ("torn", "", "cannot be unpacked"),
+    ],
+)
+def test_an_endpoint_that_cannot_start_says_why(api: Api, name: str, artifact: str | None, reason: str) -> None:
+    made = {None: lambda: api.model("broken"), "": lambda: api.put("models/torn.tar.gz", b"no archive")}
+    record = deploy(api, name, made.get(artifact, lambda: artifact)())
+    assert record["EndpointStatus"] == "Failed"
+    import re
+
+    assert re.search(reason, record["FailureReason"])
+    with pytest.raises(ClientError, match="is Failed, not InService"):
+        invoke(api, name)
+    api.sagemaker.delete_endpoint(EndpointName=name)
+
+
+def test_the_models_error_is_a_model_error(api: Api) -> None:
+    deploy(api, "strict", api.model("refuses"))
+    with pytest.raises(ClientError) as caught:
+        invoke(api, "strict")
+    answer = caught.value.response
+    assert (answer["Error"]["Code"], answer["OriginalStatusCode"]) == ("ModelError", 400)
+    assert json.loads(answer["OriginalMessage"]) == {"message": "no picture"}
+    with pytest.raises(ClientError, match="6291456 at most"):
+        invoke(api, "strict", b"x" * 6_291_457)
+    api.sagemaker.delete_endpoint(EndpointName="strict")
+
+
+def test_a_machine_that_ends_is_replaced(api: Api) -> None:
+    deploy(api, "mortal", api.model("phoenix"))
+    with pytest.raises(ClientError, match="ModelError"):
+        invoke(api, "mortal", b"end")
+
+    def ask() -> str:
+        try:
+            return str(said(invoke(api, "mortal"))["model"])
+        except ClientError as error:
+            return str(error)
+
+    wait(ask, lambda model: model == "phoenix")
+    api.sagemaker.delete_endpoint(EndpointName="mortal")
+
+
+def test_many_models_behind_one_endpoint_make_room_for_each_other(api: Api) -> None:
+    for name in ("ant", "bee"):
+        api.model(name)
+    deploy(api, "many", f"s3://{BUCKET}/models/", mode="MultiModel")
+    for name in ("ant", "bee", "ant"):  # the stand-in has room for one
+        assert said(invoke(api, "many", TargetModel=f"{name}.tar.gz"))["model"] == name
+    with pytest.raises(ClientError, match="Could not find model data"):
+        invoke(api, "many", TargetModel="cow.tar.gz")
+    with pytest.raises(ClientError, match="TargetModel must be given"):
+        invoke(api, "many")
+    api.sagemaker.delete_endpoint(EndpointName="many")
+
+
+def test_an_asynchronous_answer_comes_by_way_of_s3(api: Api) -> None:
+    place = {"OutputConfig": {"S3OutputPath": f"s3://{BUCKET}/answers"}}
+    deploy(api, "patient", api.model("later"), AsyncInferenceConfig=place)
+    source = api.put("questions/1.png", b"question")
+    runtime = api.client("sagemaker-runtime")
+    answer = runtime.invoke_endpoint_async(EndpointName="patient", InputLocation=source, InferenceId="one")
+    assert answer["OutputLocation"] == f"s3://{BUCKET}/answers/one.out"
+    wait(lambda: api.keys("answers/"), lambda keys: "answers/one.out" in keys)
+    body = api.s3.get_object(Bucket=BUCKET, Key="answers/one.out")["Body"].read()
+    assert json.loads(body)["body"] == "question"
+    lost = runtime.invoke_endpoint_async(EndpointName="patient", InputLocation=f"s3://{BUCKET}/none", InferenceId="two")
+    assert lost["FailureLocation"] == f"s3://{BUCKET}/answers/two-error.out"
+    wait(lambda: api.keys("answers/"), lambda keys: "answers/two-error.out" in keys)
+    api.sagemaker.delete_endpoint(EndpointName="patient")
+
+
+def transform(api: Api, name: str, prefix: str, model: str) -> Any:
+    """A transform job when it has ended."""
+    container = {"Image": "image", "ModelDataUrl": api.model(model)}
+    api.sagemaker.create_model(ModelName=name, PrimaryContainer=container, ExecutionRoleArn=ROLE)
+    source = {"S3DataType": "S3Prefix", "S3Uri": f"s3://{BUCKET}/{prefix}"}
+    api.sagemaker.create_transform_job(
+        TransformJobName=name,
+        ModelName=name,
+        TransformInput={"DataSource": {"S3DataSource": source}, "ContentType": "image/png"},
+        TransformOutput={"S3OutputPath": f"s3://{BUCKET}/{name}-out", "Accept": "application/json"},
+        TransformResources={"InstanceType": "ml.m5.large", "InstanceCount": 1},
+        MaxConcurrentTransforms=2,
+    )
+    read = lambda: api.sagemaker.describe_transform_job(TransformJobName=name)  # noqa: E731
+    return wait(read, lambda job: job["TransformJobStatus"] in ("Completed", "Failed"))
+
+
+def test_a_transform_answers_every_object_of_a_prefix(api: Api) -> None:
+    for name in ("a.png", "b/c.png"):
+        api.put(f"batch/{name}", name.encode())
+    assert transform(api, "all", "batch", "batch")["TransformJobStatus"] == "Completed"
+    assert api.keys("all-out/") == ["all-out/a.png.out", "all-out/b/c.png.out"]
+    answer = json.loads(api.s3.get_object(Bucket=BUCKET, Key="all-out/b/c.png.out")["Body"].read())
+    assert (answer["model"], answer["body"], answer["batch"]) == ("batch", "b/c.png", "true")
+
+
+def test_a_transform_that_is_refused_says_why(api: Api) -> None:
+    api.put("bad-batch/a.png", b"a")
+    job = transform(api, "refused", "bad-batch", "refuses")
+    assert (job["TransformJobStatus"], "no picture" in job["FailureReason"]) == ("Failed", True)
+
+
+def test_a_configuration_of_an_unknown_model_is_refused(api: Api) -> None:
+    variant = {"VariantName": "a", "ModelName": "nobody", "InitialInstanceCount": 1, "InstanceType": "ml.m5.large"}
+    with pytest.raises(ClientError, match='Could not find Model "nobody"'):
+        api.sagemaker.create_endpoint_config(EndpointConfigName="none", ProductionVariants=[variant])

@@ -1,0 +1,73 @@
+"""local_sagemaker is killed: what ran is gone, what was finished is there, what was in service is again."""
+
+import json
+from pathlib import Path
+
+import psutil
+import pytest
+import test_endpoints
+from started import BUCKET, Api, running, wait
+
+
+def programs(fake_venv: Path) -> list[psutil.Process]:
+    """The stand-ins that run now."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        if any(str(fake_venv) in word for word in process.info["cmdline"] or []) and process.status() != "zombie":
+            found.append(process)
+    return found
+
+
+def test_a_killed_server_leaves_nothing_running_and_loses_nothing_finished(tmp_path: Path, fake_venv: Path) -> None:
+    venv = Path(str(fake_venv))
+    before = {process.pid for process in programs(venv)}
+    state = tmp_path / "state"
+    with running(state, venv) as first:
+        first.train("done", {"learning_rate": "0.03"})
+        finished = first.ended("done")
+        test_endpoints.deploy(first, "survivor", first.model("phoenix"))
+        first.train("lost", {"epochs": "10000", "pause": "0.1"})
+        wait(lambda: [p for p in programs(venv) if p.pid not in before], lambda found: len(found) >= 2)
+        first.process.kill()
+        wait(lambda: [p for p in programs(venv) if p.pid not in before], lambda found: not found, 20)
+    with running(state, venv) as second:
+        again = second.sagemaker.describe_training_job(TrainingJobName="done")
+        assert {**again, "ResponseMetadata": None} == {**finished, "ResponseMetadata": None}
+        assert second.s3.head_object(Bucket=BUCKET, Key="jobs/done/output/model.tar.gz")["ContentLength"] > 0
+        lost = second.sagemaker.describe_training_job(TrainingJobName="lost")
+        assert (lost["TrainingJobStatus"], "local_sagemaker ended" in lost["FailureReason"]) == ("Failed", True)
+        assert test_endpoints.settled(second, "survivor")["EndpointStatus"] == "InService"
+        assert test_endpoints.said(test_endpoints.invoke(second, "survivor"))["model"] == "phoenix"
+        deleted_and_overwritten(second)
+    with running(state, venv) as third:
+        assert third.keys("changing/") == ["changing/b"]
+        assert third.s3.get_object(Bucket=BUCKET, Key="changing/b")["Body"].read() == b"2"
+    assert not [process for process in programs(venv) if process.pid not in before]
+
+
+def deleted_and_overwritten(api: Api) -> None:
+    """Leave one object of five in a way that each kind of change has a part in."""
+    for name in ("a", "b", "c", "d"):
+        api.put(f"changing/{name}", b"1")
+    api.put("changing/b", b"2")
+    api.s3.delete_object(Bucket=BUCKET, Key="changing/a")
+    names = [{"Key": "changing/c"}, {"Key": "changing/d"}]
+    answer = api.s3.delete_objects(Bucket=BUCKET, Delete={"Objects": names})
+    assert len(answer["Deleted"]) == 2
+
+
+def test_other_services_are_answered_under_the_same_address(api: Api) -> None:
+    assert api.client("sts").get_caller_identity()["Account"] == "123456789012"
+    role = {"Version": "2012-10-17", "Statement": []}
+    api.client("iam").create_role(RoleName="SageMaker", AssumeRolePolicyDocument=json.dumps(role))
+    assert api.client("ecr").describe_repositories()["repositories"] == []
+
+
+def test_it_listens_on_the_loopback_address_only(api: Api) -> None:
+    port = int(api.url.rpartition(":")[2])
+    addresses = [
+        one.laddr.ip for one in psutil.net_connections("tcp") if one.laddr.port == port and one.status == "LISTEN"
+    ]
+    if not addresses:
+        pytest.skip("this system does not tell who listens")
+    assert set(addresses) == {"127.0.0.1"}
