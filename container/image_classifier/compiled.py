@@ -6,6 +6,7 @@ part of them. This module imports neither torch nor, until a network is loaded, 
 
 import sys
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +63,18 @@ def openvino() -> Any:
     return openvino
 
 
+@cache
+def core() -> Any:
+    """The one OpenVINO core of this process.
+
+    Each core gives signals a stack of its own and puts the former one back when it ends; cores that do not end in the
+    opposite order of their making put back one that is gone, and the next signal kills the process (OpenVINO 2026.4).
+    """
+    made = openvino().Core()
+    made.get_versions("CPU")  # loads the CPU's part, which sets the stack: before any core of NNCF does
+    return made
+
+
 class Network:
     """A compiled network in memory.
 
@@ -77,7 +90,7 @@ class Network:
             "INFERENCE_PRECISION_HINT": "f32",  # on CPUs with bf16 too: the numbers that were measured hold anywhere
         }
         try:
-            network = openvino().Core().compile_model(str(file), "CPU", options)
+            network = core().compile_model(str(file), "CPU", options)
         except RuntimeError as error:
             reason = "is missing" if not file.exists() else f"is damaged ({_last_line(error)})"
             raise UserError(f"The compiled network {file} {reason}; {REMEDY}.") from None

@@ -151,6 +151,17 @@ def test_a_worker_with_a_compiled_network_imports_no_torch_and_no_telemetry(made
     assert done.stdout == "[]\n", done.stderr
 
 
+def test_a_signal_is_heard_after_networks_came_and_went(made: Path) -> None:
+    code = (
+        "import os, signal, sys; from pathlib import Path; from image_classifier import compiled;"
+        "first, second = (compiled.Network(Path(sys.argv[1]), 1) for _ in range(2)); del first; del second;"
+        "signal.signal(signal.SIGTERM, lambda *_: print('heard')); os.kill(os.getpid(), signal.SIGTERM)"
+    )
+    file = compiled.path(made, Kind.FP32)
+    done = subprocess.run([sys.executable, "-c", code, str(file)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr
+
+
 def measured(count: int, right: int, agreeing: int) -> Measured:
     """`right` of int8's labels are right (fp32's all are), and `agreeing` are those of fp32."""
     targets = np.zeros(count, np.int64)

@@ -133,7 +133,7 @@ def convert(network: nn.Module, preprocessing: Preprocessing) -> Any:
 
 
 def _quantized(model: Any, pictures: Sequence[Pixels]) -> Any:
-    compiled.openvino()  # before nncf, whose telemetry is OpenVINO's
+    compiled.core()  # before nncf, whose telemetry is OpenVINO's, and whose cores end before ours
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of packages that it would also like to find
         import nncf
