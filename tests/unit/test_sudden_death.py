@@ -17,7 +17,8 @@ DEATHS = 20
 SEED = 20
 CHOSEN = """{
   "architecture": "shufflenet_v2_x0_5", "pretrained": "false", "freeze_backbone": "false", "augmentation": "standard",
-  "schedule": "one_cycle", "epochs": "3", "batch_size": "6", "image_size": "32", "compile": "off", "debug": "off", "seed": "7"
+  "schedule": "one_cycle", "epochs": "3", "batch_size": "6", "image_size": "32",
+  "compile": "off", "debug": "off", "seed": "7"
 }"""
 # Runs what the `train` command runs, in a child that starts at once because its parent has imported everything.
 # Each line it reads asks for one life: seconds until SIGKILL, or `inf`. It answers with the exit status.
