@@ -35,7 +35,7 @@ def trained(shared: Path, pictures: Path) -> doors.Finished:
     base, outcome = shared / "trained", shared / "trained.json"
     with FileLock(shared / "trained.lock"):
         if not outcome.exists():
-            chosen = {**doors.QUICK, "epochs": "3", "image_size": "64", "learning_rate": "0.002"}
+            chosen = {**doors.QUICK, "epochs": "3", "image_size": "64", "learning_rate": "0.002", "compile": "auto"}
             done = doors.train(base, chosen, {"training": pictures})
             outcome.write_text(json.dumps([done.code, done.log]))
     code, log = json.loads(outcome.read_text())

@@ -35,6 +35,7 @@ QUICK = {
     "image_size": "32",
     "epochs": "1",
     "batch_size": "16",
+    "compile": "off",  # takes longer than such a job
 }
 # A user without a name, on a host that lets him write nowhere but to /tmp.
 NOBODY = ("--user", "12345:54321")

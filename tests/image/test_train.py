@@ -44,6 +44,11 @@ class TestAJob:
         assert is_whole(trained.model)
         assert json.loads((trained.model / "labels.json").read_text()) == LABELS
 
+    def test_it_has_compiled_variants_and_says_which_are_used(self, trained: doors.Finished) -> None:
+        assert artifact.load_config(trained.model).compiled.variants.keys() == {"int8", "fp32"}
+        assert "Compiled fp32, used: " in trained.log
+        assert "Compiled int8, not used: " in trained.log  # 30 pictures cannot show that it is as good
+
     def test_it_learns(self, trained: doors.Finished) -> None:
         losses = found(trained.log)["train_loss"]
         assert losses[-1] < losses[0] - 0.5
@@ -154,9 +159,10 @@ def open_to_all(tmp_path: Path) -> Iterator[Path]:
 class TestWhereItRuns:
     def test_without_a_network_as_nobody_with_a_read_only_root(self, pictures: Path, open_to_all: Path) -> None:
         flags = (*doors.NO_NETWORK, *doors.NOBODY, *doors.READ_ONLY)
-        done = doors.train(open_to_all, QUICK, {"training": pictures}, flags=flags)
+        done = doors.train(open_to_all, {**QUICK, "compile": "auto"}, {"training": pictures}, flags=flags)
         assert done.code == 0, done.log
         assert is_whole(done.model)
+        assert (done.model / "compiled" / "fp32.xml").is_file(), done.log
 
     def test_started_as_sdk_v3_does(self, pictures: Path, tmp_path: Path) -> None:
         flags = ("--entrypoint", "/bin/bash")

@@ -50,9 +50,12 @@ class Checkpoints:
                 torch.save(state, file)
                 file.flush()
                 os.fsync(file.fileno())
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # where writing failed, torch only says that its archive is broken
             partial.unlink(missing_ok=True)
-            raise OSError(error.errno, error.strerror, str(path)) from None
+            cause = error if isinstance(error, OSError) else error.__context__
+            if not isinstance(cause, OSError):
+                raise
+            raise OSError(cause.errno, cause.strerror, str(path)) from None
         os.replace(partial, path)
         for old in [*self._files()[KEEP:], *self.folder.glob(f"checkpoint-{self.key}-*.partial")]:
             old.unlink(missing_ok=True)  # a partial one: the job was killed while it wrote
