@@ -43,6 +43,8 @@ class TrainingJobs:
         name = request["TrainingJobName"]
         record = {**request, "TrainingJobArn": arn(region, "training-job", name), "TrainingJobStatus": "InProgress"}
         record["ModelArtifacts"] = {"S3ModelArtifacts": ""}
+        # AWS answers so, and the SDK's Estimator.attach reads it.
+        record["OutputDataConfig"] = {"KmsKeyId": "", "CompressionType": "GZIP", **request["OutputDataConfig"]}
         enter(record, "Starting")
         self._store.create(KIND, name, record)
         threading.Thread(target=TrainingRun(self._platform, name).run, daemon=True).start()
