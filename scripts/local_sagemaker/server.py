@@ -27,6 +27,7 @@ from local_sagemaker.transforms import TransformJobs
 from local_sagemaker.tuning_jobs import TuningJobs
 
 INTERRUPT = "/local/interrupt/"
+BUCKET = "local-sagemaker"  # there from the beginning
 
 
 def interrupting(training: TrainingJobs) -> Page:
@@ -73,6 +74,7 @@ class Server:
     def __init__(self, folder: Path, way: ways.InImage | ways.InVenv) -> None:
         store = Store(folder / "state.sqlite")
         platform = Platform(folder, store, Objects(store), Machines(way, folder))
+        platform.objects.make_bucket(BUCKET)
         training, models = TrainingJobs(platform), Models(platform)
         self.endpoints = Endpoints(platform)
         tuning, transforms = TuningJobs(platform, training), TransformJobs(platform)
