@@ -53,7 +53,10 @@ class Desk:
 
     @staticmethod
     def said(process: "subprocess.Popen[str]", code: int = 0) -> str:
-        output = process.communicate(timeout=280)[0]
+        try:
+            output = process.communicate(timeout=600)[0]
+        finally:
+            process.kill()
         assert process.returncode == code, output
         return output
 

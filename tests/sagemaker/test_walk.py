@@ -17,6 +17,7 @@ import ways
 from local_sagemaker import leftovers
 from sample_pictures import CLASSES, make_pictures
 
+pytestmark = pytest.mark.timeout(900)
 PROJECT = "image-classifier"
 NAMES = {name.partition(".")[2] for name in CLASSES}
 
