@@ -29,6 +29,7 @@ class Settings(BaseSettings):
     image: str = ""
     kms_key: str = ""
     instance_type: str = "ml.g4dn.xlarge"
+    instances: int = Field(1, ge=1)
     volume_gb: int = Field(50, ge=1)
     max_seconds: int = Field(14400, ge=1)
     spot: bool = True

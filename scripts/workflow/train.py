@@ -23,7 +23,7 @@ def estimator(settings: Settings) -> Any:
     return Estimator(
         settings.image_uri,
         settings.role,
-        instance_count=1,
+        instance_count=settings.instances,
         instance_type=settings.instance_type,
         volume_size=settings.volume_gb,
         max_run=settings.max_seconds,
@@ -68,7 +68,9 @@ def show(settings: Settings, name: str) -> None:
     for metric in job.get("FinalMetricDataList", []):
         SCREEN.print(f"  {metric['MetricName']:<18} {metric['Value']:.4g}")
     seconds = job.get("BillableTimeInSeconds", 0)
-    SCREEN.print(f"{job['TrainingJobStatus'].lower()}: {seconds} s billed on {settings.instance_type}")
+    SCREEN.print(
+        f"{job['TrainingJobStatus'].lower()}: {seconds} s billed on {settings.instances} x {settings.instance_type}"
+    )
     SCREEN.print(f"model: {job['ModelArtifacts']['S3ModelArtifacts']}")
     fetch(settings, name)
 

@@ -127,7 +127,7 @@ def running(state: Path, venv: Path | None = None) -> Iterator[Api]:
     """The server: with the stand-ins of a venv, else as `make local-sagemaker` starts it."""
     own = ["-m", "local_sagemaker", "--port", "0", "--state", str(state)]
     words = ["-c", _FAKE, str(state), str(venv)] if venv else own
-    paths = {"PYTHONPATH": str(ways.ROOT / "scripts")}
+    paths = {"PYTHONPATH": os.pathsep.join([str(ways.ROOT / "scripts"), os.environ.get("PYTHONPATH", "")])}
     log = state.parent / f"{state.name}.log"
     with log.open("ab") as errors:
         process = subprocess.Popen(

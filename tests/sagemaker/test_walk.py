@@ -96,6 +96,14 @@ def test_an_interrupted_spot_job_resumes_from_its_checkpoints(real: Api, job: st
     assert sorted(epochs, key=len) == [f"epoch={number}" for number in range(1, 9)]
 
 
+def test_a_job_runs_on_two_hosts(desk: Desk, data: str) -> None:
+    assert data
+    said = desk.run("train", settings={"instances": "2", "spot": "false"})
+    assert "Distributed: host 1 of 2" in said
+    assert "Distributed: host 2 of 2" in said
+    assert "2 x ml.m5.large" in after(said, "completed:")
+
+
 def test_only_what_changed_is_uploaded(desk: Desk, data: str, pictures: Path) -> None:
     assert data
     assert "uploaded 0, unchanged 84, removed 0" in desk.run("upload", "--data", str(pictures))
