@@ -95,8 +95,9 @@ class InImage:
     ) -> Command:
         name = f"{door}-{os.getpid()}-{time.monotonic_ns()}"
         volumes = [word for mount in mounts for word in ("-v", mount)]
-        own = (*self._user(), *self._gpus(), *env_flags(SHARED_CORES), *self.flags)
-        argv = (self.engine, "run", "--rm", "--name", name, *own, *flags, *volumes, self.image)
+        own = (*self._user(), *self._gpus(), *env_flags(SHARED_CORES))
+        # Of a flag that is given twice the last one holds.
+        argv = (self.engine, "run", "--rm", "--name", name, *own, *flags, *self.flags, *volumes, self.image)
         return Command((*argv, *(words or (door,))), grace, kill=(self.engine, "rm", "--force", name))
 
     def _user(self) -> Iterator[str]:

@@ -10,9 +10,14 @@ import typer
 
 import ways
 from desk import DeskError
-from local_sagemaker.server import serving
+from local_sagemaker.aws import ACCOUNT
+from local_sagemaker.server import BUCKET, serving
 
 PORT = 4566
+_HOW_TO_USE = f"""In another terminal:
+  export AWS_ENDPOINT_URL={{url}}
+  export AWS_ACCESS_KEY_ID=desk AWS_SECRET_ACCESS_KEY=desk
+  export DESK_BUCKET={BUCKET} DESK_ROLE=arn:aws:iam::{ACCOUNT}:role/SageMaker"""
 
 
 def main(
@@ -31,7 +36,7 @@ def main(
         signal.signal(number, lambda *_: ended.set())
     with serving(state.resolve(), host, port, way) as server:
         print(f"SageMaker's API runs {way.description}; state in {state}", flush=True)
-        print(f"AWS_ENDPOINT_URL=http://{host}:{server.port}", flush=True)
+        print(_HOW_TO_USE.format(url=f"http://{host}:{server.port}"), flush=True)
         ended.wait()
 
 

@@ -3,15 +3,16 @@
 import io
 import shutil
 import tarfile
+from collections.abc import Iterable
 from pathlib import Path
 
 
-def pack(folder: Path) -> bytes:
-    """The content of a directory, with paths relative to it."""
+def pack(folders: Iterable[Path]) -> bytes:
+    """The content of directories, with paths relative to each."""
     stream = io.BytesIO()
     # Weights hardly shrink; the time is better spent elsewhere.
     with tarfile.open(fileobj=stream, mode="w:gz", compresslevel=1) as tar:
-        for path in sorted(folder.iterdir()):
+        for path in (path for folder in folders for path in sorted(folder.iterdir())):
             tar.add(path, arcname=path.name)
     return stream.getvalue()
 

@@ -54,6 +54,12 @@ class Objects:
         for bucket, key, content in store.execute("SELECT bucket, key, content FROM objects"):
             self._s3.put_object(bucket, key, content, disable_notification=True)
 
+    def make_bucket(self, name: str) -> None:
+        """Have a bucket, new or not."""
+        if name not in self._s3.buckets:
+            self._s3.create_bucket(name, "us-east-1")
+            self._keep_bucket(name)
+
     def names(self, place: Uri) -> list[str]:
         """Keys that begin with the place's key, sorted; none when the bucket is not there."""
         bucket = self._s3.buckets.get(place.bucket)

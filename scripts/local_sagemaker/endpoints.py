@@ -182,7 +182,7 @@ class Endpoints:
     def _replace(self, variant: Variant) -> None:
         try:
             variant.start()
-        except StartError:
+        except (StartError, OSError):  # its files may be gone: the endpoint is deleted meanwhile
             time.sleep(_LOOK_AFTER_EVERY)
 
     def _delete(self, name: str) -> None:

@@ -49,10 +49,19 @@ class Front:
     def _own(self, request: Request) -> Response | None:
         service, _, name = request.headers.get("X-Amz-Target", "").partition(".")
         operation = self._operations.get(name) if service == "SageMaker" else None
-        page = next((page for prefix, page in self._pages.items() if request.path.startswith(prefix)), None)
+        page = self._page(request)
         if operation:
             return guarded(lambda: _answer(name, operation, request))
-        return guarded(lambda: page(request)) if page and not _is_for_s3(request) else None
+        return guarded(lambda: page(request)) if page else None
+
+    def _page(self, request: Request) -> Page | None:
+        """The page for a request, but for those to S3, whose buckets may have any name, and to others' `/`."""
+        scope = _scope(request)
+        if scope.get("service") == "s3" or (request.path == "/" and (scope or request.method != "GET")):
+            return None
+        found = next((prefix for prefix in self._pages if prefix != "/" and request.path.startswith(prefix)), None)
+        chosen = self._pages.get(found or ("/" if request.path == "/" else ""))
+        return chosen and _checked(chosen)
 
 
 def guarded(work: Callable[[], Response]) -> Response:
@@ -91,5 +100,12 @@ def _scope(request: Request) -> dict[str, str]:
     return found.groupdict() if found else {}
 
 
-def _is_for_s3(request: Request) -> bool:
-    return _scope(request).get("service") == "s3"
+def _checked(page: Page) -> Page:
+    """A page that no other site's page can ask for: a browser would reach this address for it."""
+
+    def answer(request: Request) -> Response:
+        if request.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
+            raise ApiError("AccessDeniedException", "This request comes from a page of another site.", 403)
+        return page(request)
+
+    return answer

@@ -5,7 +5,7 @@ Source: SageMaker Developer Guide, "How Amazon SageMaker provides training infor
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,14 @@ _CONFIGS = {
 }
 
 
-def lay_out(base: Path, request: Record, host: str, movable: bool) -> None:
+def lay_out(base: Path, request: Record, host: str, hosts: Sequence[str], movable: bool) -> None:
     """Write a fresh base directory, without the data.
 
     Args:
         base: in the place of /opt/ml; removed first.
         request: CreateTrainingJob's.
-        host: name that resolves where `train` runs.
+        host: name of this host.
+        hosts: names of all; they resolve where `train` runs.
         movable: whether `train` sees `base` itself, and not /opt/ml.
     """
     if base.exists():
@@ -40,7 +41,7 @@ def lay_out(base: Path, request: Record, host: str, movable: bool) -> None:
     content: dict[str, Any] = {
         "hyperparameters": request.get("HyperParameters", {}),
         "inputdataconfig": {channel["ChannelName"]: _channel(channel) for channel in channels(request)},
-        "resourceconfig": _resources(request, host),
+        "resourceconfig": _resources(request, host, hosts, "lo" if movable and len(hosts) > 1 else "eth0"),
     }
     for member, name in _CONFIGS.items():
         if request.get(member):
@@ -94,14 +95,14 @@ def _channel(channel: Record) -> Record:
     return {"ContentType": channel["ContentType"], **written} if channel.get("ContentType") else written
 
 
-def _resources(request: Record, host: str) -> Record:
+def _resources(request: Record, host: str, hosts: Sequence[str], interface: str) -> Record:
     instance = request["ResourceConfig"].get("InstanceType", "ml.m5.large")
-    group = {"instance_group_name": "homogeneousCluster", "instance_type": instance, "hosts": [host]}
+    group = {"instance_group_name": "homogeneousCluster", "instance_type": instance, "hosts": list(hosts)}
     return {
         "current_host": host,
         "current_instance_type": instance,
         "current_group_name": "homogeneousCluster",
-        "hosts": [host],
+        "hosts": sorted(hosts),
         "instance_groups": [group],
-        "network_interface_name": "eth0",
+        "network_interface_name": interface,
     }

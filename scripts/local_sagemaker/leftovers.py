@@ -54,6 +54,9 @@ def _end_containers(state: Path, engine: str) -> list[str]:
     containers = ask(engine, "ps", "--all", "--quiet", "--filter", f"label={label(state)}").split()
     if containers:
         ask(engine, "rm", "--force", *containers)
+    networks = ask(engine, "network", "ls", "--quiet", "--filter", f"label={label(state)}").split()
+    if networks:
+        ask(engine, "network", "rm", *networks)
     return containers
 
 

@@ -1,12 +1,14 @@
 """The instances of this desk: a container of the image where an engine answers, else a process of .venv."""
 
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import ways
-from desk import Command, Running
+from desk import Command, Running, ask
 from local_sagemaker import leftovers
 
 _POLL = 0.1
@@ -29,9 +31,32 @@ class Machines:
         """Whether doors are containers."""
         return isinstance(self.way, ways.InImage)
 
-    def train(self, image: str, base: Path, variables: Mapping[str, str], log: Path) -> "Machine":
-        """Start `train` in a base directory that is laid out."""
-        return self._start(self._way(image).train(base, {}, variables), log)
+    def names(self, count: int) -> list[str]:
+        """Names of a job's hosts, each of which resolves where `train` runs."""
+        if count == 1:
+            return [self.way.host]
+        return [f"algo-{number}" if self.in_image else f"127.0.0.{number}" for number in range(1, count + 1)]
+
+    @contextmanager
+    def network(self, count: int) -> Iterator[str]:
+        """A network for the containers of a job on several hosts; empty where none is needed."""
+        if count == 1 or not isinstance(self.way, ways.InImage):
+            yield ""
+            return
+        name = f"local-sagemaker-{os.getpid()}-{time.monotonic_ns()}"
+        if not ask(self.way.engine, "network", "create", "--label", leftovers.label(self.state), name):
+            raise OSError(f"{self.way.engine} cannot make a network")
+        try:
+            yield name
+        finally:
+            ask(self.way.engine, "network", "rm", name)
+
+    def train(
+        self, image: str, base: Path, variables: Mapping[str, str], log: Path, name: str = "", network: str = ""
+    ) -> "Machine":
+        """Start `train` in a base directory that is laid out, as the host of that name where there is a network."""
+        flags = ("--network", network, "--network-alias", name, "--hostname", name) if network else ()
+        return self._start(self._way(image, flags).train(base, {}, variables), log)
 
     def serve(self, image: str, model: Path, port: int, variables: Mapping[str, str], log: Path) -> "Machine":
         """Start `serve` for a model directory."""
@@ -41,10 +66,10 @@ class Machines:
         """The name that a path below the served model directory has for `serve`."""
         return str(Path("/opt/ml/model") / folder.relative_to(mounted)) if self.in_image else str(folder)
 
-    def _way(self, image: str) -> ways.InImage | ways.InVenv:
+    def _way(self, image: str, flags: tuple[str, ...] = ()) -> ways.InImage | ways.InVenv:
         if not isinstance(self.way, ways.InImage):
             return self.way
-        return replace(self.way, image=image, flags=("--label", leftovers.label(self.state)))
+        return replace(self.way, image=image, flags=("--label", leftovers.label(self.state), *flags))
 
     def _start(self, command: Command, log: Path) -> "Machine":
         log.parent.mkdir(parents=True, exist_ok=True)

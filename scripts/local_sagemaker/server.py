@@ -20,6 +20,7 @@ from local_sagemaker.invocations import PREFIX, Invocations
 from local_sagemaker.machines import Machines
 from local_sagemaker.models import Models
 from local_sagemaker.platform import Platform
+from local_sagemaker.status import JOB, STATUS, Status
 from local_sagemaker.store import Store
 from local_sagemaker.tags import Tags
 from local_sagemaker.training_jobs import TrainingJobs
@@ -27,6 +28,7 @@ from local_sagemaker.transforms import TransformJobs
 from local_sagemaker.tuning_jobs import TuningJobs
 
 INTERRUPT = "/local/interrupt/"
+BUCKET = "local-sagemaker"  # there from the beginning
 
 
 def interrupting(training: TrainingJobs) -> Page:
@@ -73,15 +75,23 @@ class Server:
     def __init__(self, folder: Path, way: ways.InImage | ways.InVenv) -> None:
         store = Store(folder / "state.sqlite")
         platform = Platform(folder, store, Objects(store), Machines(way, folder))
+        platform.objects.make_bucket(BUCKET)
         training, models = TrainingJobs(platform), Models(platform)
         self.endpoints = Endpoints(platform)
+        status = Status(platform)
         tuning, transforms = TuningJobs(platform, training), TransformJobs(platform)
         self._recovering = (training, tuning, transforms, self.endpoints)
         parts = (*self._recovering, models, Tags(store))
         self.application = Front(
             DomainDispatcherApplication(create_backend_app),
             {name: operation for part in parts for name, operation in part.operations.items()},
-            {PREFIX: Invocations(self.endpoints, platform.objects), INTERRUPT: interrupting(training)},
+            {
+                PREFIX: Invocations(self.endpoints, platform.objects),
+                INTERRUPT: interrupting(training),
+                STATUS: status.status,
+                JOB: status.job,
+                "/": status.page,
+            },
             platform.objects,
         )
 

@@ -14,6 +14,7 @@ from local_sagemaker.training_run import KIND, TrainingRun, enter
 
 Operation = Callable[[Record, str], Record]
 ENDED = ("Completed", "Failed", "Stopped")
+_MOST_HOSTS = 8
 _SUMMARY = [
     "TrainingJobName",
     "TrainingJobArn",
@@ -43,6 +44,8 @@ class TrainingJobs:
         name = request["TrainingJobName"]
         record = {**request, "TrainingJobArn": arn(region, "training-job", name), "TrainingJobStatus": "InProgress"}
         record["ModelArtifacts"] = {"S3ModelArtifacts": ""}
+        # AWS answers so, and the SDK's Estimator.attach reads it.
+        record["OutputDataConfig"] = {"KmsKeyId": "", "CompressionType": "GZIP", **request["OutputDataConfig"]}
         enter(record, "Starting")
         self._store.create(KIND, name, record)
         threading.Thread(target=TrainingRun(self._platform, name).run, daemon=True).start()
@@ -100,10 +103,11 @@ def check(request: Record) -> None:
     """What the model of the service cannot say, and what this desk cannot do; ApiError says which."""
     if not request.get("AlgorithmSpecification", {}).get("TrainingImage"):
         raise invalid("local_sagemaker needs AlgorithmSpecification.TrainingImage; it runs images, no AlgorithmName.")
-    if request["ResourceConfig"].get("InstanceCount", 1) != 1:
-        raise invalid("local_sagemaker runs a job on one instance; say InstanceCount=1.")
+    count = request["ResourceConfig"].get("InstanceCount", 1)
+    if not 1 <= count <= _MOST_HOSTS:
+        raise invalid(f"local_sagemaker runs a job on 1 to {_MOST_HOSTS} instances; say so with InstanceCount.")
     for channel in request.get("InputDataConfig") or []:
-        _check_channel(channel)
+        _check_channel(channel, count)
     Uri.parse(request["OutputDataConfig"]["S3OutputPath"])
     stopping = request["StoppingCondition"]
     if request.get("EnableManagedSpotTraining") and "MaxWaitTimeInSeconds" not in stopping:
@@ -117,10 +121,14 @@ def check(request: Record) -> None:
             raise invalid(f"The regular expression of metric {definition['Name']!r} is none: {error}.") from None
 
 
-def _check_channel(channel: Record) -> None:
+def _check_channel(channel: Record, count: int) -> None:
     source = channel["DataSource"].get("S3DataSource")
     if not source or source["S3DataType"] != "S3Prefix" or channel.get("InputMode", "File") == "Pipe":
         raise invalid(
             f"Channel {channel['ChannelName']!r}: local_sagemaker reads an S3Prefix in File or FastFile mode only."
+        )
+    if count > 1 and source.get("S3DataDistributionType") == "ShardedByS3Key":
+        raise invalid(
+            f"Channel {channel['ChannelName']!r}: local_sagemaker gives every host all data; say FullyReplicated."
         )
     Uri.parse(source["S3Uri"])

@@ -2,6 +2,7 @@
 
 import time
 import traceback
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from local_sagemaker.aws import LogStream, Uri, put_metric
 from local_sagemaker.checkpoints import Mirror
 from local_sagemaker.errors import ApiError
 from local_sagemaker.follower import Follower
-from local_sagemaker.machines import Machine
+from local_sagemaker.hosts import Host
 from local_sagemaker.platform import Platform
 from local_sagemaker.store import Record
 
@@ -60,12 +61,9 @@ class TrainingRun:
         self._platform, self._name = platform, name
         self._request = platform.store.get(KIND, name)
         self._place = platform.place("training-jobs", name)
-        self._base = self._place / "ml"
         self._region = self._request["TrainingJobArn"].split(":")[3]
-        self._follower = self._follow()
-        uri = (self._request.get("CheckpointConfig") or {}).get("S3Uri")
-        folder = layout.checkpoints(self._base, self._request)
-        self._mirror = Mirror(platform.objects, folder, Uri.parse(uri)) if uri else None
+        self._names = platform.machines.names(self._request["ResourceConfig"].get("InstanceCount", 1))
+        self._hosts = [self._host(number, name) for number, name in enumerate(self._names, 1)]
         self._started = 0.0
 
     def run(self) -> None:
@@ -84,43 +82,47 @@ class TrainingRun:
             self._prepare()
             if self._record()["TrainingJobStatus"] == "Stopping":
                 return Ending.STOPPED, 0
-            machine = self._start()
-            ending = self._attend(machine)
+            with self._platform.machines.network(len(self._hosts)) as network:
+                self._start(network)
+                ending = self._attend()
             if ending is not Ending.INTERRUPTED:
-                return ending, machine.exit_code
+                return ending, next((host.exit_code for host in self._hosts if host.exit_code), 0)
             self._enter("Interrupted", _Interrupt=False)
 
     def _prepare(self) -> None:
         self._enter("Downloading")
-        way = self._platform.machines.way
-        layout.lay_out(self._base, self._request, way.host, movable=not self._platform.machines.in_image)
-        layout.download(self._platform.objects, self._base, self._request)
-        if self._mirror:
-            self._mirror.restore()
+        for host in self._hosts:
+            host.prepare(self._platform, self._request, self._names)
 
-    def _start(self) -> Machine:
+    def _start(self, network: str) -> None:
         self._started = self._started or time.time()
         self._enter("Training", TrainingStartTime=self._started)
         variables = layout.environment(self._request, self._name, self._region, self._request["TrainingJobArn"])
         image = self._request["AlgorithmSpecification"]["TrainingImage"]
-        return self._platform.machines.train(image, self._base, variables, self._place / "log")
+        train = self._platform.machines.train
+        for host in self._hosts:
+            host.machine = train(image, host.base, variables, host.follower.log, host.name, network)
 
-    def _attend(self, machine: Machine) -> Ending:
-        """Watch over `train` until it has ended."""
+    def _attend(self) -> Ending:
+        """Watch over `train` until it has ended on every host; where it fails on one, all are told to stop."""
         ending, synced = Ending.EXITED, time.monotonic()
-        while not machine.ended():
-            self._follower.read()
+        while not all([host.ended for host in self._hosts]):
             if ending is Ending.EXITED and (wanted := self._wanted()):
                 ending = wanted
-                machine.tell()
-            if self._mirror and time.monotonic() - synced > _SYNC_EVERY:
-                self._mirror.sync()
+            if ending is not Ending.EXITED or any(host.exit_code for host in self._hosts):
+                self._each(Host.tell)
+            self._each(Host.read)
+            if time.monotonic() - synced > _SYNC_EVERY:
+                self._each(Host.sync)
                 synced = time.monotonic()
             time.sleep(_LOOK_EVERY)
-        self._follower.read(ended=True)
-        if self._mirror:
-            self._mirror.sync()
+        self._each(lambda host: host.read(ended=True))
+        self._each(Host.sync)
         return ending
+
+    def _each(self, work: Callable[[Host], None]) -> None:
+        for host in self._hosts:
+            work(host)
 
     def _wanted(self) -> Ending | None:
         """Whether somebody or something wants this job to end."""
@@ -145,19 +147,20 @@ class TrainingRun:
 
     def _verdicts(self) -> list[Record]:
         configured = self._request.get("DebugRuleConfigurations") or []
-        return rules.statuses(configured, self._base / "output" / "data", self._request["TrainingJobArn"])
+        return rules.statuses(configured, self._hosts[0].base / "output" / "data", self._request["TrainingJobArn"])
 
     def _upload(self, folder: str, archive_name: str) -> Uri | None:
-        source = self._base / folder
-        if not any(source.iterdir()):
+        sources = [host.base / folder for host in self._hosts]
+        if not any(path for source in sources for path in source.iterdir()):
             return None
         output = self._request["OutputDataConfig"]
         place = Uri.parse(output["S3OutputPath"]).below(self._name, "output")
         if output.get("CompressionType") == "NONE":
-            for path in filter(Path.is_file, source.rglob("*")):
-                self._write(place.below(Path(folder).name, str(path.relative_to(source))), path.read_bytes())
+            for source in sources:
+                for path in filter(Path.is_file, source.rglob("*")):
+                    self._write(place.below(Path(folder).name, str(path.relative_to(source))), path.read_bytes())
             return place.below(Path(folder).name + "/")
-        self._write(place.below(archive_name), archive.pack(source))
+        self._write(place.below(archive_name), archive.pack(sources))
         return place.below(archive_name)
 
     def _write(self, place: Uri, content: bytes) -> None:
@@ -168,16 +171,10 @@ class TrainingRun:
 
     def _failure(self, code: int) -> str:
         """The reason as SageMaker gives it."""
-        file = self._base / "output" / "failure"
-        if file.exists():
-            said = file.read_text(errors="replace")
-        else:
-            said = "the last lines of its log: " + " | ".join(self._tail())
+        failed = [host for host in self._hosts if host.exit_code]
+        said = max(failed, key=lambda host: host.has_reason).said()
         ending = f", exit code: {code}"
         return f"AlgorithmError: {said}"[: _FAILURE_CHARACTERS - len(ending)] + ending
-
-    def _tail(self) -> list[str]:
-        return (self._place / "log").read_text(errors="replace").splitlines()[-5:]
 
     def _end(self, status: str, reason: str = "", secondary: str = "") -> None:
         now = time.time()
@@ -189,7 +186,7 @@ class TrainingRun:
                 TrainingEndTime=record.get("TrainingEndTime", now),
                 TrainingTimeInSeconds=seconds,
                 BillableTimeInSeconds=seconds,
-                FinalMetricDataList=list(self._follower.final.values()),
+                FinalMetricDataList=[one for host in self._hosts for one in host.follower.final.values()],
             )
             if reason:
                 record["FailureReason"] = reason[:_FAILURE_CHARACTERS]
@@ -207,12 +204,17 @@ class TrainingRun:
 
         self._platform.store.change(KIND, self._name, change)
 
-    def _follow(self) -> Follower:
-        stream = LogStream(self._region, LOG_GROUP, f"{self._name}/algo-1-{int(time.time())}")
+    def _host(self, number: int, name: str) -> Host:
+        more = f"-{number}" if number > 1 else ""
+        log, base = self._place / f"log{more}", self._place / f"ml{more}"
+        stream = LogStream(self._region, LOG_GROUP, f"{self._name}/algo-{number}-{int(time.time())}")
         definitions = self._request["AlgorithmSpecification"].get("MetricDefinitions") or []
-        (self._place / "log").parent.mkdir(parents=True, exist_ok=True)
-        (self._place / "log").touch()
-        return Follower(self._place / "log", stream, definitions, self._measured)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        log.touch()
+        uri = (self._request.get("CheckpointConfig") or {}).get("S3Uri")
+        folder = layout.checkpoints(base, self._request)
+        mirror = Mirror(self._platform.objects, folder, Uri.parse(uri)) if uri else None
+        return Host(name, base, Follower(log, stream, definitions, self._measured), mirror)
 
     def _measured(self, name: str, value: float) -> None:
         put_metric(self._region, LOG_GROUP, self._name, name, value)

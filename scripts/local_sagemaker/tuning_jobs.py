@@ -11,7 +11,7 @@ from local_sagemaker.platform import Platform
 from local_sagemaker.search import Search
 from local_sagemaker.store import Record, public
 from local_sagemaker.training_jobs import ENDED, TrainingJobs
-from local_sagemaker.tuning_run import KIND, TuningRun, summary, trials
+from local_sagemaker.tuning_run import KIND, TuningRun, resources, summary, trials
 
 Operation = Callable[[Record, str], Record]
 _SUMMARY = [
@@ -124,6 +124,7 @@ def check(request: Record) -> None:
         )
     if config["Strategy"] == "Hyperband" and config.get("TrainingJobEarlyStoppingType") == "Auto":
         raise invalid("Hyperband stops trials itself; say TrainingJobEarlyStoppingType=Off.")
+    resources(definition)
     Search(config)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from optuna.trial import Trial
 
-from local_sagemaker.errors import ApiError
+from local_sagemaker.errors import ApiError, invalid
 from local_sagemaker.platform import Platform
 from local_sagemaker.search import Search
 from local_sagemaker.store import Record
@@ -97,8 +97,7 @@ class TuningRun:
         algorithm = self.definition["AlgorithmSpecification"]
         static = self.definition.get("StaticHyperParameters") or {}
         request = {key: self.definition[key] for key in _TAKEN if self.definition.get(key) is not None}
-        if "ResourceConfig" not in request:
-            raise ApiError("ValidationException", "local_sagemaker needs TrainingJobDefinition.ResourceConfig.")
+        request.setdefault("ResourceConfig", resources(self.definition))
         if self.definition.get("CheckpointConfig"):  # each trial has its own, below the given place
             config = self.definition["CheckpointConfig"]
             request["CheckpointConfig"] = {**config, "S3Uri": f"{config['S3Uri'].rstrip('/')}/{name}"}
@@ -201,6 +200,16 @@ class TuningRun:
 def trials(platform: Platform, name: str) -> list[Record]:
     """The training jobs of a tuning job, the newest first."""
     return [job for job in platform.store.all(TRAINING_JOB) if job.get("_TuningJob") == name]
+
+
+def resources(definition: Record) -> Record:
+    """ResourceConfig, or HyperParameterTuningResourceConfig, which the SDK sends, in its form; ApiError without any."""
+    given = definition.get("ResourceConfig") or definition.get("HyperParameterTuningResourceConfig") or {}
+    config = {**(given.get("InstanceConfigs") or [{}])[0], **given}
+    if "InstanceType" not in config:
+        raise invalid("The TrainingJobDefinition must have a ResourceConfig with an InstanceType.")
+    kept = ("InstanceType", "InstanceCount", "VolumeSizeInGB", "VolumeKmsKeyId", "KeepAlivePeriodInSeconds")
+    return {name: config[name] for name in kept if name in config}
 
 
 def summary(job: Record) -> Record:

@@ -61,9 +61,11 @@ class Variant:
     port: int = 0
     machine: Machine | None = None
     busy: int = 0  # requests that are answered now; counted by Endpoints
+    closed: bool = False  # stopped for good
     _reader: threading.Thread | None = None
     _loaded: dict[str, float] = field(default_factory=dict)  # multi-model: name -> last use
     _loading: threading.Lock = field(default_factory=threading.Lock)
+    _opening: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def many(self) -> bool:
@@ -72,6 +74,13 @@ class Variant:
 
     def start(self) -> None:
         """Fetch the model, start `serve` and wait until it is healthy; StartError says why it is not."""
+        with self._opening:  # a machine that starts while the variant is stopped would outlive it
+            if self.closed:
+                raise StartError("The variant was stopped.")
+            self._open()
+        self._wait_until_healthy()
+
+    def _open(self) -> None:
         model = self.place / "model"
         model.mkdir(parents=True, exist_ok=True)
         if not self.many:
@@ -84,12 +93,14 @@ class Variant:
         self.machine = machines.serve(self.container["Image"], model, self.port, variables, log)
         self._reader = threading.Thread(target=self._pass_on_log, args=(self.machine, log), daemon=True)
         self._reader.start()
-        self._wait_until_healthy(log)
 
     def stop(self) -> None:
-        """SIGTERM, and SIGKILL 30 s later; its files go too."""
-        if self.machine:
-            self.machine.stop()
+        """SIGTERM, and SIGKILL 30 s later; its files go too, and it cannot be started again."""
+        self.closed = True
+        with self._opening:
+            machine = self.machine
+        if machine:
+            machine.stop()
         if self._reader:
             self._reader.join()
         shutil.rmtree(self.place, ignore_errors=True)
@@ -118,14 +129,14 @@ class Variant:
         finally:
             connection.close()
 
-    def _wait_until_healthy(self, log: Path) -> None:
+    def _wait_until_healthy(self) -> None:
         limit = self.config.get("ContainerStartupHealthCheckTimeoutInSeconds", _HEALTHY_WITHIN)
         end = time.monotonic() + limit
         while time.monotonic() < end and self.alive:
             if self._ping():
                 return
             time.sleep(_LOOK_EVERY)
-        tail = " | ".join(log.read_text(errors="replace").splitlines()[-5:])
+        tail = " | ".join((self.place / "log").read_text(errors="replace").splitlines()[-5:])
         raise StartError(
             f"The primary container for production variant {self.config.get('VariantName', 'AllTraffic')} did not pass "
             f"the ping health check. Its last lines: {tail}"[:1024]

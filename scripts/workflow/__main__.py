@@ -12,7 +12,9 @@ from workflow.account import explained
 from workflow.settings import read
 
 # Each command loads its own part: the SDK takes seconds.
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__
+)
 Set = Annotated[list[str], typer.Option("--set", metavar="NAME=VALUE", help="A value of sagemaker.toml, for this run.")]
 Job = Annotated[str, typer.Option(help="Training job, tuning job or s3://.../model.tar.gz; the last job unless given.")]
 Endpoint = Annotated[str, typer.Option(help="Name of the endpoint; the project's unless given.")]
@@ -72,17 +74,17 @@ def transform(
     source: Annotated[str, typer.Option(help="s3://bucket/prefix of pictures.")], job: Job = "", values: Set = NO_SET
 ) -> None:
     """Classify every picture below a place in S3."""
-    from workflow.results import transform as work
+    from workflow.transform import transform as work
 
-    explained(lambda: _nothing(work(read(values), source, job)))
+    explained(lambda: work(read(values), source, job))
 
 
 @app.command()
 def report(job: Job = "", values: Set = NO_SET) -> None:
     """Fetch a job's report and tables."""
-    from workflow.results import report as work
+    from workflow.report import report as work
 
-    explained(lambda: _nothing(work(read(values), job)))
+    explained(lambda: work(read(values), job))
 
 
 @app.command()
@@ -94,21 +96,14 @@ def clean(values: Set = NO_SET, yes: Annotated[bool, typer.Option(help="Remove w
     explained(lambda: work(read(values), ask))
 
 
-def _nothing(_: object) -> None:
-    """A command's own answer is what it has printed."""
-
-
-def main() -> int:
+def main() -> None:
     """Run a command; a user's error is one sentence."""
     try:
-        app(prog_name="workflow", standalone_mode=False)
+        app(prog_name="workflow")
     except (DeskError, OSError) as error:
         print(f"workflow: {error}", file=sys.stderr)
-        return 2
-    except typer.Abort:
-        return 1
-    return 0
+        sys.exit(2)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

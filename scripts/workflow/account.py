@@ -1,5 +1,6 @@
 """The SDK's session and the names of what this project has made."""
 
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -13,8 +14,11 @@ from desk import DeskError
 from workflow.settings import Settings
 
 os.environ.setdefault("SAGEMAKER_SUPPRESS_V2_WARNING", "1")  # read when the SDK is imported
+for _name in ("sagemaker", "sagemaker.config", "botocore"):  # they tell of each place they have looked into
+    logging.getLogger(_name).setLevel(logging.ERROR)
 _CONFIG = {"SchemaVersion": "1.0", "SageMaker": {"PythonSDK": {"Modules": {"TelemetryOptOut": True}}}}
 SCREEN = Console(highlight=False, soft_wrap=True)
+ENDED = ("Completed", "Failed", "Stopped")
 
 
 def session(settings: Settings) -> Any:
@@ -32,17 +36,25 @@ def client(settings: Settings, service: str) -> Any:
 
 def new_name(settings: Settings, kind: str) -> str:
     """A name that nothing has yet; short enough for a tuning job (32 characters)."""
-    return f"{settings.project[:14]}-{kind}-{time.strftime('%m%d%H%M%S')}"[:32]
+    return f"{settings.project}-{kind}-{time.strftime('%m%d%H%M%S')}"
 
 
 def newest(settings: Settings, operation: str, answer: str, member: str, **wanted: str) -> str:
     """The name of what this project has made last; DeskError when there is nothing."""
     found = getattr(client(settings, "sagemaker"), operation)(
-        NameContains=settings.project[:14], SortBy="CreationTime", SortOrder="Descending", **wanted
+        NameContains=settings.project, SortBy="CreationTime", SortOrder="Descending", **wanted
     )[answer]
     if not found:
         raise DeskError(f"there is no {member.removesuffix('Name')} of {settings.project} yet; make one, or name one")
     return str(found[0][member])
+
+
+def uploaded(settings: Settings) -> str:
+    """Where the pictures lie; DeskError when none are there."""
+    bucket, _, key = settings.data_uri.removeprefix("s3://").partition("/")
+    if not client(settings, "s3").list_objects_v2(Bucket=bucket, Prefix=f"{key}/", MaxKeys=1)["KeyCount"]:
+        raise DeskError(f"nothing is at {settings.data_uri} yet; send your pictures: make sm-upload DATA=folder")
+    return settings.data_uri
 
 
 def explained(work: Callable[[], None]) -> None:
@@ -51,6 +63,8 @@ def explained(work: Callable[[], None]) -> None:
         work()
     except ClientError as error:
         said = error.response["Error"]
+        if said["Code"] == "NoSuchBucket":
+            raise DeskError(f"there is no bucket {said.get('BucketName', '')}; `make infra` makes one") from None
         raise DeskError(f"{error.operation_name} was refused: {said['Code']}: {said['Message']}") from None
     except BotoCoreError as error:
         raise DeskError(f"AWS cannot be asked: {error}") from None

@@ -39,15 +39,14 @@ def clean(settings: Settings, confirmed: Callable[[], bool]) -> None:
 
 
 def _endpoints(settings: Settings, sagemaker: Any) -> Iterator[Thing]:
-    for one in _named(sagemaker, "list_endpoints", "Endpoints", settings):
+    for one in _listed(sagemaker, "list_endpoints", "Endpoints"):  # a user may have named them himself
         if _is_ours(sagemaker, one["EndpointArn"], settings):
             name = one["EndpointName"]
-            note = f", {one['EndpointStatus']}: billed by the hour"
-            yield Thing("endpoint", name, note, partial(sagemaker.delete_endpoint, EndpointName=name))
+            yield Thing("endpoint", name, _hourly(sagemaker, one), partial(_end_endpoint, sagemaker, name))
 
 
 def _configs(settings: Settings, sagemaker: Any) -> Iterator[Thing]:
-    for one in _named(sagemaker, "list_endpoint_configs", "EndpointConfigs", settings):
+    for one in _listed(sagemaker, "list_endpoint_configs", "EndpointConfigs", NameContains=settings.project):
         if _is_ours(sagemaker, one["EndpointConfigArn"], settings):
             name = one["EndpointConfigName"]
             remove = partial(sagemaker.delete_endpoint_config, EndpointConfigName=name)
@@ -55,14 +54,30 @@ def _configs(settings: Settings, sagemaker: Any) -> Iterator[Thing]:
 
 
 def _models(settings: Settings, sagemaker: Any) -> Iterator[Thing]:
-    for one in _named(sagemaker, "list_models", "Models", settings):
+    for one in _listed(sagemaker, "list_models", "Models", NameContains=settings.project):
         if _is_ours(sagemaker, one["ModelArn"], settings):
             name = one["ModelName"]
             yield Thing("model", name, "", partial(sagemaker.delete_model, ModelName=name))
 
 
-def _named(sagemaker: Any, operation: str, answer: str, settings: Settings) -> Iterator[dict[str, Any]]:
-    pages = sagemaker.get_paginator(operation).paginate(NameContains=settings.project[:14])
+def _hourly(sagemaker: Any, endpoint: dict[str, Any]) -> str:
+    if endpoint["EndpointStatus"] == "Failed":
+        return ", Failed"
+    record = sagemaker.describe_endpoint(EndpointName=endpoint["EndpointName"])
+    config = sagemaker.describe_endpoint_config(EndpointConfigName=record["EndpointConfigName"])
+    hosts = [f"{one['InitialInstanceCount']} x {one['InstanceType']}" for one in config["ProductionVariants"]]
+    return f", {endpoint['EndpointStatus']}: {', '.join(hosts)}, billed by the hour"
+
+
+def _end_endpoint(sagemaker: Any, name: str) -> None:
+    if sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"] != "Deleting":
+        sagemaker.delete_endpoint(EndpointName=name)
+    patience = {"Delay": 2, "MaxAttempts": 300}
+    sagemaker.get_waiter("endpoint_deleted").wait(EndpointName=name, WaiterConfig=patience)
+
+
+def _listed(sagemaker: Any, operation: str, answer: str, **wanted: str) -> Iterator[dict[str, Any]]:
+    pages = sagemaker.get_paginator(operation).paginate(**wanted)
     return (one for page in pages for one in page[answer])
 
 

@@ -138,4 +138,5 @@ def _why(settings: Settings, name: str, record: Mapping[str, Any]) -> str:
         said = "\n".join(event["message"] for event in events)
     except (ClientError, IndexError):
         said = "nothing: the container did not start; is the image in this region, and does the host's driver fit?"
-    return f"endpoint {name}: {record.get('FailureReason', 'no reason given')}\nthe container said:\n{said}"
+    reason = f"endpoint {name}: {record.get('FailureReason', 'no reason given')}"
+    return f"{reason}\nthe container said:\n{said}" if said else reason

@@ -1,5 +1,6 @@
 """Pictures in, labels out, by way of an endpoint."""
 
+import contextlib
 import io
 import json
 from collections.abc import Iterable, Iterator
@@ -13,6 +14,7 @@ from PIL import Image
 from sagemaker.predictor import Predictor
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
+from desk import DeskError
 from workflow.account import SCREEN, session
 from workflow.settings import Settings, existing
 
@@ -71,6 +73,19 @@ class ImagePredictor(Predictor):  # type: ignore[misc]
         return bytes(self.predict(body, initial_args=headers))
 
 
+def _said(file: Path, answers: Iterator[Prediction]) -> Prediction:
+    """The next answer; what the model refuses becomes a sentence with the file's name."""
+    try:
+        return next(answers)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ModelError":
+            raise
+        said = str(error.response.get("OriginalMessage", error))
+    with contextlib.suppress(ValueError, TypeError, KeyError):
+        said = json.loads(said)["message"]
+    raise DeskError(f"{file}: the model refused it: {said}")
+
+
 def as_bytes(picture: Any) -> bytes:
     """A picture in any of its forms as bytes of a picture file."""
     if isinstance(picture, bytes):
@@ -91,8 +106,9 @@ def predictor(settings: Settings, endpoint: str = "") -> ImagePredictor:
 def predict(settings: Settings, path: Path, endpoint: str = "") -> None:
     """Print the labels of a picture, or of all pictures below a folder."""
     there = existing(path, "a picture or a folder of pictures")
-    files = sorted(file for file in there.rglob("*") if file.is_file()) if there.is_dir() else [there]
+    files = sorted(file for file in there.rglob("[!.]*") if file.is_file()) if there.is_dir() else [there]
     answers = predictor(settings, endpoint).classify_many(files)
-    for file, answer in zip(files, answers, strict=True):
+    for file in files:
+        answer = _said(file, answers)
         best = zip(answer.labels, answer.probabilities, strict=True)
         SCREEN.print(f"{file}: " + ", ".join(f"{label} {share:.1%}" for label, share in best))

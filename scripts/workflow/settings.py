@@ -21,13 +21,15 @@ class Settings(BaseSettings):
         frozen=True, extra="forbid", env_prefix="DESK_", env_nested_delimiter="__", toml_file=FILE
     )
 
-    project: str = Field("image-classifier", pattern=r"[a-zA-Z0-9](-*[a-zA-Z0-9]){0,20}")
+    # A tuning job's name has 32 characters at most, and time and kind take 16.
+    project: str = Field("image-classifier", pattern=r"^[a-zA-Z0-9](-*[a-zA-Z0-9])*$", max_length=16)
     region: str = "us-east-1"
-    role: str = Field("", pattern=r"(arn:aws[a-z\-]*:iam::\d{12}:role/.+)?")
+    role: str = Field("", pattern=r"^(arn:aws[a-z\-]*:iam::\d{12}:role/.+)?$")
     bucket: str = ""
     image: str = ""
     kms_key: str = ""
     instance_type: str = "ml.g4dn.xlarge"
+    instances: int = Field(1, ge=1)
     volume_gb: int = Field(50, ge=1)
     max_seconds: int = Field(14400, ge=1)
     spot: bool = True
@@ -89,15 +91,23 @@ def read(words: Sequence[str] = ()) -> Settings:
     try:
         settings = Settings(**_given(words))
     except (ValidationError, ValueError) as error:
-        problem = error.errors()[0] if isinstance(error, ValidationError) else {"loc": (FILE.name,), "msg": str(error)}
-        name = ".".join(map(str, problem["loc"]))
-        raise DeskError(f"{name} cannot be used: {problem['msg']}; see {FILE.name}") from None
+        raise DeskError(_problem(error)) from None
     for name in ("role", "bucket"):
         if not getattr(settings, name):
             raise DeskError(
                 f"{name} is not set; write it into {FILE.name} (`make infra` prints it), or DESK_{name.upper()}"
             )
     return settings
+
+
+def _problem(error: ValueError) -> str:
+    if not isinstance(error, ValidationError):
+        return f"{FILE.name} cannot be read: {error}"
+    first = error.errors()[0]
+    name = ".".join(map(str, first["loc"]))
+    if first["type"] == "extra_forbidden":
+        return f"{name} is no setting; the settings are {', '.join(Settings.model_fields)}"
+    return f"{name} cannot be used: {first['msg']}; see {FILE.name}"
 
 
 def _given(words: Sequence[str]) -> dict[str, Any]:

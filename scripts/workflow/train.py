@@ -6,13 +6,13 @@ from typing import Any
 
 from desk import DeskError
 from ways import ROOT
-from workflow.account import SCREEN, client, new_name, session
+from workflow.account import ENDED, SCREEN, client, new_name, session, uploaded
+from workflow.report import fetch
 from workflow.settings import Settings
 
 # What the image prints and by which expressions it is read: the image's own file.
 DEFINITIONS = ROOT / "container" / "image_classifier" / "training" / "metric_definitions.json"
 _LOOK_EVERY = 2.0
-ENDED = ("Completed", "Failed", "Stopped")
 
 
 def estimator(settings: Settings) -> Any:
@@ -23,7 +23,7 @@ def estimator(settings: Settings) -> Any:
     return Estimator(
         settings.image_uri,
         settings.role,
-        instance_count=1,
+        instance_count=settings.instances,
         instance_type=settings.instance_type,
         volume_size=settings.volume_gb,
         max_run=settings.max_seconds,
@@ -45,11 +45,11 @@ def estimator(settings: Settings) -> Any:
 
 def train(settings: Settings, wait: bool = True) -> None:
     """Begin a job; show its log until it ends, and then what came of it."""
-    name = new_name(settings, "train")
+    name, data = new_name(settings, "train"), uploaded(settings)
     made = estimator(settings)
     if settings.spot:
         made.checkpoint_s3_uri = settings.below("checkpoints", name)
-    made.fit({"training": settings.data_uri}, job_name=name, wait=False, logs=False)
+    made.fit({"training": data}, job_name=name, wait=False, logs=False)
     SCREEN.print(f"job: {name}")
     if wait:
         show(settings, name)
@@ -68,8 +68,11 @@ def show(settings: Settings, name: str) -> None:
     for metric in job.get("FinalMetricDataList", []):
         SCREEN.print(f"  {metric['MetricName']:<18} {metric['Value']:.4g}")
     seconds = job.get("BillableTimeInSeconds", 0)
-    SCREEN.print(f"{job['TrainingJobStatus'].lower()}: {seconds} s billed on {settings.instance_type}")
+    SCREEN.print(
+        f"{job['TrainingJobStatus'].lower()}: {seconds} s billed on {settings.instances} x {settings.instance_type}"
+    )
     SCREEN.print(f"model: {job['ModelArtifacts']['S3ModelArtifacts']}")
+    fetch(settings, name)
 
 
 class Log:

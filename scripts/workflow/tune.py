@@ -10,9 +10,9 @@ from rich.table import Table
 
 from desk import DeskError
 from ways import OUT
-from workflow.account import SCREEN, client, new_name
+from workflow.account import ENDED, SCREEN, client, new_name, uploaded
 from workflow.settings import Settings
-from workflow.train import DEFINITIONS, ENDED, estimator
+from workflow.train import DEFINITIONS, estimator
 
 _LOOK_EVERY = 2.0
 
@@ -21,7 +21,7 @@ def tune(settings: Settings, warm_start: str = "") -> None:
     """Search the settings' ranges and show what was found."""
     from sagemaker.tuner import HyperparameterTuner, WarmStartConfig, WarmStartTypes
 
-    name = new_name(settings, "tune")
+    name, data = new_name(settings, "tune"), uploaded(settings)
     kind = "Minimize" if "loss" in settings.objective else "Maximize"
     definitions = json.loads(DEFINITIONS.read_text())
     if settings.objective not in [one["Name"] for one in definitions]:
@@ -43,7 +43,7 @@ def tune(settings: Settings, warm_start: str = "") -> None:
         warm_start_config=parent,
         tags=settings.tags,
     )
-    tuner.fit({"training": settings.data_uri}, job_name=name, wait=False)
+    tuner.fit({"training": data}, job_name=name, wait=False)
     SCREEN.print(f"tuning job: {name}")
     show(settings, name)
 
@@ -83,7 +83,7 @@ def show(settings: Settings, name: str) -> None:
     trials = _trials(sagemaker, name)
     SCREEN.print(table(trials, settings.objective))
     if job["HyperParameterTuningJobStatus"] == "Failed":
-        raise DeskError(f"tuning job {name} failed: {job.get('FailureReason', 'it gives no reason')}")
+        raise DeskError(f"tuning job {name} failed: {_reason(job, trials)}")
     picture = OUT / f"{name}.png"
     draw(trials, settings.objective, picture)
     SCREEN.print(f"picture: {picture}")
@@ -93,12 +93,14 @@ def show(settings: Settings, name: str) -> None:
 def table(trials: Sequence[dict[str, Any]], objective: str) -> Table:
     """All trials with what was tuned, the best first."""
     names = sorted({name for trial in trials for name in trial["TunedHyperParameters"]})
-    made = Table("trial", *names, objective, "status")
+    made = Table(box=None)
+    for title in ("trial", *names, objective, "status"):
+        made.add_column(title, overflow="fold")
     for trial in trials:
         drawn = [_short(trial["TunedHyperParameters"].get(name, "")) for name in names]
         value = _value(trial)
         measured = "" if value is None else f"{value:.4g}"
-        made.add_row(trial["TrainingJobName"], *drawn, measured, trial["TrainingJobStatus"])
+        made.add_row(_number_of(trial), *drawn, measured, trial["TrainingJobStatus"])
     return made
 
 
@@ -130,6 +132,17 @@ def _trials(sagemaker: Any, name: str) -> list[dict[str, Any]]:
     kinds = [trial["FinalHyperParameterTuningJobObjectiveMetric"].get("Type") for trial in found if _measured(trial)]
     sign = -1 if "Maximize" in kinds else 1
     return sorted(found, key=lambda trial: sign * (value if (value := _value(trial)) is not None else sign * 1e300))
+
+
+def _number_of(trial: dict[str, Any]) -> str:
+    """The trial's own part of its name, which begins with the tuning job's."""
+    return "-".join(trial["TrainingJobName"].rsplit("-", 2)[1:])
+
+
+def _reason(job: dict[str, Any], trials: Sequence[dict[str, Any]]) -> str:
+    """Why a tuning job failed: a trial's own reason where there is one."""
+    said = [trial["FailureReason"] for trial in trials if trial.get("FailureReason")]
+    return str(said[0] if said else job.get("FailureReason", "it gives no reason"))
 
 
 def _measured(trial: dict[str, Any]) -> bool:

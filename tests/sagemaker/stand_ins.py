@@ -11,6 +11,10 @@ chosen = json.loads((config / "hyperparameters.json").read_text())
 told = []
 signal.signal(signal.SIGTERM, lambda *_: told.append("SIGTERM"))
 checkpoint = base / "checkpoints" / "epoch"
+host = json.loads((config / "resourceconfig.json").read_text())["current_host"]
+fails = "fail" in chosen and chosen.get("fail_on", host) == host
+if "fail_on" in chosen and fails:
+    told.append("at once")
 done = int(checkpoint.read_text()) if checkpoint.exists() else 0
 print(f"begins after epoch {done}", flush=True)
 loss = (float(chosen.get("learning_rate", "0.1")) - 0.03) ** 2
@@ -24,7 +28,7 @@ for epoch in range(done + 1, int(chosen.get("epochs", "2")) + 1):
     time.sleep(float(chosen.get("pause", "0")))
     if told and chosen.get("deaf"):
         told.clear()
-if chosen.get("fail"):
+if fails:
     (base / "output" / "failure").write_text(chosen["fail"])
     sys.exit(3)
 files = {path.name: path.read_text() for path in config.iterdir()}

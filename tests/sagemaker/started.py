@@ -30,6 +30,8 @@ with serving(pathlib.Path(sys.argv[1]), "127.0.0.1", 0, ways.InVenv(pathlib.Path
     sys.stdin.read()
 """
 # The keys are anybody's: nothing checks them here.
+# local_sagemaker's own environment; tests of its page run in that of the browser.
+DESK = ways.ROOT / ".venv-desk" / "bin" / "python"
 KEYS = {"AWS_ACCESS_KEY_ID": "desk", "AWS_SECRET_ACCESS_KEY": "desk", "AWS_DEFAULT_REGION": REGION}
 
 
@@ -125,11 +127,11 @@ def running(state: Path, venv: Path | None = None) -> Iterator[Api]:
     """The server: with the stand-ins of a venv, else as `make local-sagemaker` starts it."""
     own = ["-m", "local_sagemaker", "--port", "0", "--state", str(state)]
     words = ["-c", _FAKE, str(state), str(venv)] if venv else own
-    paths = {"PYTHONPATH": str(ways.ROOT / "scripts")}
+    paths = {"PYTHONPATH": os.pathsep.join([str(ways.ROOT / "scripts"), os.environ.get("PYTHONPATH", "")])}
     log = state.parent / f"{state.name}.log"
     with log.open("ab") as errors:
         process = subprocess.Popen(
-            [sys.executable, *words],
+            [str(DESK) if DESK.exists() else sys.executable, *words],
             env={**os.environ, **paths},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -48,7 +48,7 @@ def test_an_endpoint_answers_until_it_is_deleted(api: Api) -> None:
     answer = invoke(api, "first", CustomAttributes="k=3")
     assert answer["CustomAttributes"] == "k=3"
     assert said(answer) == {"model": "dogs", "body": "picture", "type": "image/png", "batch": None, "secret": None}
-    assert any("/invocations" in line for line in wait(lambda: api.log_lines(f"{GROUP}/first", ""), bool))
+    wait(lambda: "\n".join(api.log_lines(f"{GROUP}/first", "")), lambda log: "/invocations" in log)
     api.sagemaker.delete_endpoint(EndpointName="first")
     wait(lambda: api.sagemaker.list_endpoints(NameContains="first")["Endpoints"], lambda found: not found)
     with pytest.raises(ClientError, match='Could not find Endpoint "first"'):

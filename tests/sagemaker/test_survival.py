@@ -1,6 +1,8 @@
 """local_sagemaker is killed: what ran is gone, what was finished is there, what was in service is again."""
 
 import json
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import psutil
@@ -61,6 +63,16 @@ def test_other_services_are_answered_under_the_same_address(api: Api) -> None:
     role = {"Version": "2012-10-17", "Statement": []}
     api.client("iam").create_role(RoleName="SageMaker", AssumeRolePolicyDocument=json.dumps(role))
     assert api.client("ecr").describe_repositories()["repositories"] == []
+
+
+def test_a_page_of_another_site_is_refused(api: Api) -> None:
+    for path, method in (("/local/status", "GET"), ("/local/interrupt/any", "POST"), ("/", "GET")):
+        asked = urllib.request.Request(f"{api.url}{path}", method=method, headers={"Sec-Fetch-Site": "cross-site"})
+        with pytest.raises(urllib.error.HTTPError, match="403") as caught:
+            urllib.request.urlopen(asked)
+        caught.value.close()
+    with urllib.request.urlopen(f"{api.url}/local/status") as answer:
+        assert "TrainingJob" in json.load(answer)
 
 
 def test_it_listens_on_the_loopback_address_only(api: Api) -> None:

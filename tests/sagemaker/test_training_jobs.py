@@ -171,9 +171,9 @@ WRONG = {
     "a hyperparameter that is no text": ({"HyperParameters": {"epochs": 3}}, "'HyperParameters.epochs' failed"),
     "no role": ({"RoleArn": "me"}, "length greater than or equal to 20"),
     "spot without a longest wait": ({"EnableManagedSpotTraining": True}, "MaxWaitTimeInSeconds must be specified"),
-    "two instances": (
-        {"ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 2, "VolumeSizeInGB": 1}},
-        "one instance",
+    "nine instances": (
+        {"ResourceConfig": {"InstanceType": "ml.m5.large", "InstanceCount": 9, "VolumeSizeInGB": 1}},
+        "on 1 to 8 instances",
     ),
     "an expression that is none": (
         {

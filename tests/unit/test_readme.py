@@ -13,8 +13,8 @@ def test_the_reference_tables_are_those_of_the_code() -> None:
 def test_every_make_target_that_is_named_exists() -> None:
     text = readme_tables.README.read_text(encoding="utf-8")
     makefile = (readme_tables.README.parent / "Makefile").read_text(encoding="utf-8")
-    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
-    named = {word for line in re.findall(r"^make ([a-z ]+)", text, re.MULTILINE) for word in line.split()}
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    named = {word for line in re.findall(r"^(?:\$ )?make ([a-z -]+)", text, re.MULTILINE) for word in line.split()}
     assert named
     assert named <= targets
 

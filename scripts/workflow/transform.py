@@ -1,38 +1,20 @@
-"""What jobs have left: the report of a training job, the answers of a transform."""
+"""Every picture below a place in S3 through a model; the answers joined to the pictures' names."""
 
 import json
-import tarfile
 import time
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from desk import DeskError
 from ways import OUT
-from workflow.account import SCREEN, client, new_name, newest, session
+from workflow.account import ENDED, SCREEN, client, new_name, session
 from workflow.deploy import create_model, find_artifact
 from workflow.settings import Settings
-from workflow.train import ENDED
 
 _LOOK_EVERY = 2.0
 
 
-def report(settings: Settings, job: str = "") -> Path:
-    """Fetch what a training job has written beside its model; the folder."""
-    name = job or newest(settings, "list_training_jobs", "TrainingJobSummaries", "TrainingJobName")
-    folder = OUT / name
-    folder.mkdir(parents=True, exist_ok=True)
-    key = urlsplit(settings.below("jobs", name, "output", "output.tar.gz")).path.lstrip("/")
-    archive = folder / "output.tar.gz"
-    client(settings, "s3").download_file(settings.bucket, key, str(archive))
-    _unpack(archive, folder)
-    SCREEN.print(f"output of {name}: {folder}")
-    for page in sorted(folder.rglob("report.html")):
-        SCREEN.print(f"report: {page}")
-    return folder
-
-
-def transform(settings: Settings, source: str, model_source: str = "") -> Path:
-    """Classify every picture below a place in S3; a file with one line a picture.
+def transform(settings: Settings, source: str, model_source: str = "") -> None:
+    """Classify every picture below a place in S3, and write a file with one line a picture.
 
     Args:
         settings: of the desk.
@@ -41,6 +23,8 @@ def transform(settings: Settings, source: str, model_source: str = "") -> Path:
     """
     from sagemaker.transformer import Transformer
 
+    if not source.startswith("s3://"):
+        raise DeskError(f"{source} is no place in S3; write s3://bucket/prefix, for example {settings.data_uri}/test")
     name, sdk = new_name(settings, "batch"), session(settings)
     create_model(settings, sdk, name, find_artifact(settings, model_source))
     place = settings.below("transforms", name)
@@ -59,7 +43,7 @@ def transform(settings: Settings, source: str, model_source: str = "") -> Path:
     made.transform(source, content_type="application/octet-stream", job_name=name, wait=False, logs=False)
     SCREEN.print(f"transform job: {name}")
     _wait(settings, name)
-    return _join(settings, name, place)
+    _join(settings, name, place)
 
 
 def _wait(settings: Settings, name: str) -> None:
@@ -73,7 +57,7 @@ def _wait(settings: Settings, name: str) -> None:
         )
 
 
-def _join(settings: Settings, name: str, place: str) -> Path:
+def _join(settings: Settings, name: str, place: str) -> None:
     """One JSON line for each picture, with its name."""
     s3, prefix = client(settings, "s3"), urlsplit(place).path.lstrip("/") + "/"
     file = OUT / f"{name}.jsonl"
@@ -85,14 +69,3 @@ def _join(settings: Settings, name: str, place: str) -> Path:
             picture = key.removeprefix(prefix).removesuffix(".out")
             stream.write(json.dumps({"picture": picture, **answer}) + "\n")
     SCREEN.print(f"answers: {file}")
-    return file
-
-
-def _unpack(archive: Path, folder: Path) -> None:
-    with tarfile.open(archive) as tar:
-        for member in tar:
-            place = folder / member.name
-            if member.isfile() and place.resolve().is_relative_to(folder.resolve()):
-                place.parent.mkdir(parents=True, exist_ok=True)
-                stream = tar.extractfile(member)
-                place.write_bytes(stream.read() if stream else b"")

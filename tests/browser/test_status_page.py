@@ -1,0 +1,100 @@
+"""local_sagemaker's status page, in a real browser before a real server with stand-ins for `train` and `serve`."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import stand_ins
+from playwright.sync_api import Browser, Page, ViewportSize, expect
+from started import DESK, ROLE, Api, running, wait
+
+PHONE, WIDE = ViewportSize(width=390, height=844), ViewportSize(width=1280, height=900)
+METRICS = [
+    {"Name": "train_loss", "Regex": r"val_loss=([-0-9.e]+);"},
+    {"Name": "val_loss", "Regex": r"epoch=([0-9]+);"},
+]
+
+
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """A server with a finished job, a failed one and an endpoint."""
+    if not DESK.exists():
+        pytest.skip("local_sagemaker's environment is missing: make desk")
+    folder = tmp_path_factory.mktemp("status")
+    with running(folder / "state", stand_ins.venv(folder / "venv")) as started:
+        fill(started)
+        yield started
+
+
+def fill(api: Api) -> None:
+    algorithm = {"TrainingImage": "image", "TrainingInputMode": "File", "MetricDefinitions": METRICS}
+    api.train("good-job", {"epochs": "5", "learning_rate": "0.0312345"}, AlgorithmSpecification=algorithm)
+    api.train("bad-job", {"fail": "<b>the data is torn</b>"}, AlgorithmSpecification=algorithm)
+    container = {"Image": "image", "ModelDataUrl": api.model("dogs")}
+    variant = {"VariantName": "a", "ModelName": "dogs", "InitialInstanceCount": 1, "InstanceType": "ml.m5.large"}
+    api.sagemaker.create_model(ModelName="dogs", PrimaryContainer=container, ExecutionRoleArn=ROLE)
+    api.sagemaker.create_endpoint_config(EndpointConfigName="dogs", ProductionVariants=[variant])
+    api.sagemaker.create_endpoint(EndpointName="dogs", EndpointConfigName="dogs")
+    endpoint = lambda: api.sagemaker.describe_endpoint(EndpointName="dogs")["EndpointStatus"]  # noqa: E731
+    wait(endpoint, lambda status: status == "InService")
+    for name in ("good-job", "bad-job"):
+        api.ended(name)
+
+
+@pytest.fixture(params=[(WIDE, "light"), (PHONE, "dark")], ids=["desk", "phone"])
+def page(browser: Browser, api: Api, request: pytest.FixtureRequest) -> Iterator[Page]:
+    """The page, open; whatever the browser complains of fails the test, and so does what does not fit."""
+    viewport, scheme = request.param
+    context = browser.new_context(viewport=viewport, color_scheme=scheme)
+    complaints: list[str] = []
+    page = context.new_page()
+    page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", lambda sent: None if sent.url.startswith(api.url) else complaints.append(f"asked {sent.url}"))
+    page.goto(f"{api.url}/")
+    yield page
+    width = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+    context.close()
+    assert width[0] <= width[1], "the page scrolls sideways"
+    assert complaints == []
+
+
+def open_one(page: Page, name: str) -> None:
+    page.get_by_role("button", name=name).click()
+    expect(page.locator("#title")).to_have_text(name)
+
+
+def test_a_jobs_metrics_are_drawn_beside_its_log_and_hyperparameters(page: Page) -> None:
+    open_one(page, "good-job")
+    expect(page.locator("#log")).to_contain_text("epoch=5; val_loss=")
+    expect(page.locator("#facts")).to_contain_text("learning_rate0.03123")
+    chart = page.get_by_role("img")
+    expect(chart).to_have_count(1)
+    expect(chart).to_have_attribute("aria-label", "losstrain 0.2val 5")
+    lines = page.locator("polyline").evaluate_all("lines => lines.map(line => line.points.length)")
+    assert lines == [5, 5]
+    heights = page.locator(".line1").evaluate("line => [...line.points].map(point => point.y)")
+    assert heights == sorted(heights, reverse=True)  # 1 to 5 goes up
+
+
+def test_a_failure_is_shown_as_text(page: Page) -> None:
+    open_one(page, "bad-job")
+    expect(page.locator("#failure")).to_contain_text("AlgorithmError: <b>the data is torn</b>, exit code: 3")
+
+
+def test_an_endpoint_is_tried_with_a_picture(page: Page, tmp_path: Path) -> None:
+    open_one(page, "dogs")
+    file = tmp_path / "dog.png"
+    file.write_bytes(b"a picture")
+    page.get_by_label("Ask it about a picture").set_input_files(file)
+    expect(page.locator("#bars li")).to_contain_text('"body": "a picture"')
+
+
+def test_what_is_new_appears_by_itself_and_the_choice_stays(page: Page, api: Api) -> None:
+    open_one(page, "good-job")
+    name = f"later-{page.evaluate('innerWidth')}"
+    api.train(name, {"epochs": "1"})
+    expect(page.get_by_role("button", name=name)).to_be_visible()
+    expect(page.locator("#title")).to_have_text("good-job")
+    page.reload()
+    expect(page.locator("#title")).to_have_text("good-job")

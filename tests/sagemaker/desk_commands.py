@@ -1,0 +1,66 @@
+"""The desk's commands as a user has them, and pictures small enough for them."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from started import BUCKET, KEYS, REGION, ROLE, Api
+
+import ways
+
+IMAGE = os.environ.get("IMAGE") or ways.DEFAULT_IMAGE
+# From scratch on small pictures: seconds, not minutes.
+QUICK = {
+    "architecture": "shufflenet_v2_x0_5",
+    "pretrained": "false",
+    "freeze_backbone": "false",
+    "image_size": "32",
+    "epochs": "1",
+    "batch_size": "16",
+    "debug": "off",
+}
+SETTINGS = {
+    "instance_type": "ml.m5.large",
+    "serving_instance_type": "ml.m5.large",
+    "ranges.learning_rate": "1e-3,1e-2",
+    "ranges.batch_size": "16,32",
+    "ranges.epochs": "1,2",
+    **{f"hyperparameters.{name}": value for name, value in QUICK.items()},
+}
+
+
+@dataclass(frozen=True)
+class Desk:
+    """Runs `python -m workflow` against a server."""
+
+    api: Api
+    home: Path
+
+    def start(self, command: str, *words: str, settings: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":
+        own = {"DESK_ROLE": ROLE, "DESK_BUCKET": BUCKET, "DESK_REGION": REGION, "DESK_IMAGE": IMAGE}
+        paths = {"PYTHONPATH": str(ways.ROOT / "scripts"), "HOME": str(self.home)}
+        environment = {**os.environ, **KEYS, **own, **paths, "AWS_ENDPOINT_URL": self.api.url}
+        chosen = {**SETTINGS, **(settings or {})}
+        values = [word for name, value in chosen.items() for word in ("--set", f"{name}={value}")]
+        argv = [sys.executable, "-m", "workflow", command, *values, *words]
+        return subprocess.Popen(argv, env=environment, stdout=-1, stderr=subprocess.STDOUT, text=True)
+
+    def run(self, command: str, *words: str, code: int = 0, settings: Mapping[str, str] | None = None) -> str:
+        return self.said(self.start(command, *words, settings=settings), code)
+
+    @staticmethod
+    def said(process: "subprocess.Popen[str]", code: int = 0) -> str:
+        try:
+            output = process.communicate(timeout=600)[0]
+        finally:
+            process.kill()
+        assert process.returncode == code, output
+        return output
+
+
+def after(text: str, word: str) -> str:
+    """What follows a word at the beginning of a line."""
+    return next(line for line in text.splitlines() if line.startswith(word)).removeprefix(word).strip()
