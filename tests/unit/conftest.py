@@ -11,8 +11,11 @@ from house import Run, Talk, house
 
 @pytest.fixture(autouse=True)
 def _logging_as_before() -> Iterator[None]:
-    """A worker whose model cannot be loaded ends its logging; here the process lives on."""
+    """A worker whose model cannot be loaded ends its logging, a job sets its level; here the process lives on."""
+    root = logging.getLogger()
+    level = root.level
     yield
+    root.setLevel(level)
     logging.disable(logging.NOTSET)
 
 
