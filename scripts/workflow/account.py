@@ -19,6 +19,7 @@ for _name in ("sagemaker", "sagemaker.config", "botocore"):  # they tell of each
 _CONFIG = {"SchemaVersion": "1.0", "SageMaker": {"PythonSDK": {"Modules": {"TelemetryOptOut": True}}}}
 SCREEN = Console(highlight=False, soft_wrap=True)
 ENDED = ("Completed", "Failed", "Stopped")
+LOOK_EVERY = 2.0  # seconds between two questions about what AWS is at work on
 
 
 def session(settings: Settings) -> Any:

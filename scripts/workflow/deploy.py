@@ -7,13 +7,12 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from desk import DeskError
-from workflow.account import SCREEN, client, new_name, newest, session
+from workflow.account import LOOK_EVERY, SCREEN, client, new_name, newest, session
 from workflow.settings import Settings
 
 # The driver of SageMaker's default hosts is too old for the image's CUDA 12.8.
 _GPU_AMI = "al2-ami-sagemaker-inference-gpu-3-1"
 _GPU_FAMILIES = ("ml.g", "ml.p")
-_LOOK_EVERY = 2.0
 _BUSY = ("Creating", "Updating", "SystemUpdating", "RollingBack")
 _LOG_GROUP = "/aws/sagemaker/Endpoints"
 
@@ -32,11 +31,10 @@ def deploy(settings: Settings, source: str = "", endpoint: str = "") -> None:
     create_model(settings, sdk, made, artifact)
     before = _describe(sagemaker, name)
     variants = [_variant(settings, made)]
+    sagemaker.create_endpoint_config(EndpointConfigName=made, ProductionVariants=variants, Tags=settings.tags)
     if before:
-        sagemaker.create_endpoint_config(EndpointConfigName=made, ProductionVariants=variants, Tags=settings.tags)
         sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=made)
     else:
-        sagemaker.create_endpoint_config(EndpointConfigName=made, ProductionVariants=variants, Tags=settings.tags)
         sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=made, Tags=settings.tags)
     SCREEN.print(f"{'updating' if before else 'creating'} endpoint {name} with {artifact}")
     record = _wait(sagemaker, name)
@@ -123,7 +121,7 @@ def _wait(sagemaker: Any, name: str) -> Mapping[str, Any]:
             record: Mapping[str, Any] = sagemaker.describe_endpoint(EndpointName=name)
             if record["EndpointStatus"] not in _BUSY:
                 return record
-            time.sleep(_LOOK_EVERY)
+            time.sleep(LOOK_EVERY)
 
 
 def _why(settings: Settings, name: str, record: Mapping[str, Any]) -> str:

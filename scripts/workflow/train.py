@@ -6,13 +6,12 @@ from typing import Any
 
 from desk import DeskError
 from ways import ROOT
-from workflow.account import ENDED, SCREEN, client, new_name, session, uploaded
+from workflow.account import ENDED, LOOK_EVERY, SCREEN, client, new_name, session, uploaded
 from workflow.report import fetch
 from workflow.settings import Settings
 
 # What the image prints and by which expressions it is read: the image's own file.
 DEFINITIONS = ROOT / "container" / "image_classifier" / "training" / "metric_definitions.json"
-_LOOK_EVERY = 2.0
 
 
 def estimator(settings: Settings) -> Any:
@@ -61,7 +60,7 @@ def show(settings: Settings, name: str) -> None:
     log = Log(settings, name)
     while (job := sagemaker.describe_training_job(TrainingJobName=name))["TrainingJobStatus"] not in ENDED:
         log.show()
-        time.sleep(_LOOK_EVERY)
+        time.sleep(LOOK_EVERY)
     log.show()
     if job["TrainingJobStatus"] == "Failed":
         raise DeskError(f"job {name} failed: {job['FailureReason']}")

@@ -6,11 +6,9 @@ from urllib.parse import urlsplit
 
 from desk import DeskError
 from ways import OUT
-from workflow.account import ENDED, SCREEN, client, new_name, session
+from workflow.account import ENDED, LOOK_EVERY, SCREEN, client, new_name, session
 from workflow.deploy import create_model, find_artifact
 from workflow.settings import Settings
-
-_LOOK_EVERY = 2.0
 
 
 def transform(settings: Settings, source: str, model_source: str = "") -> None:
@@ -50,7 +48,7 @@ def _wait(settings: Settings, name: str) -> None:
     sagemaker = client(settings, "sagemaker")
     with SCREEN.status(f"waiting for {name}"):
         while (job := sagemaker.describe_transform_job(TransformJobName=name))["TransformJobStatus"] not in ENDED:
-            time.sleep(_LOOK_EVERY)
+            time.sleep(LOOK_EVERY)
     if job["TransformJobStatus"] != "Completed":
         raise DeskError(
             f"transform job {name}: {job['TransformJobStatus']}, {job.get('FailureReason', 'no reason given')}"

@@ -10,11 +10,9 @@ from rich.table import Table
 
 from desk import DeskError
 from ways import OUT
-from workflow.account import ENDED, SCREEN, client, new_name, uploaded
+from workflow.account import ENDED, LOOK_EVERY, SCREEN, client, new_name, uploaded
 from workflow.settings import Settings
 from workflow.train import DEFINITIONS, estimator
-
-_LOOK_EVERY = 2.0
 
 
 def tune(settings: Settings, warm_start: str = "") -> None:
@@ -79,7 +77,7 @@ def show(settings: Settings, name: str) -> None:
             told = line
         if job["HyperParameterTuningJobStatus"] in ENDED:
             break
-        time.sleep(_LOOK_EVERY)
+        time.sleep(LOOK_EVERY)
     trials = _trials(sagemaker, name)
     SCREEN.print(table(trials, settings.objective))
     if job["HyperParameterTuningJobStatus"] == "Failed":
