@@ -52,7 +52,6 @@ def test_the_newest_wins_and_two_are_kept(checkpoints: Checkpoints) -> None:
 def test_a_damaged_newest_falls_back_and_says_so(
     checkpoints: Checkpoints, caplog: pytest.LogCaptureFixture, damage: bytes | None
 ) -> None:
-    caplog.set_level(logging.INFO)
     checkpoints.save(state(1), 1)
     newest = checkpoints.save(state(2), 2)
     content = newest.read_bytes()
@@ -123,7 +122,6 @@ def test_a_crash_before_the_rename_leaves_the_older_one_at_the_same_step(
 def test_checkpoints_of_another_job_are_untouched_and_said(
     checkpoints: Checkpoints, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level(logging.INFO)
     other = Checkpoints(checkpoints.folder, "bbbbbbbb")
     paths = [other.save(state(step), step) for step in (1, 2)]
     assert checkpoints.latest() is None

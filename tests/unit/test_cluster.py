@@ -1,6 +1,5 @@
 """Who takes part in a job, and what is said when a process of it fails."""
 
-import logging
 import os
 import signal
 from pathlib import Path
@@ -45,7 +44,6 @@ def test_the_network_libraries_are_told_the_interface_when_it_is_there() -> None
 
 @pytest.mark.usefixtures("shared")
 def test_a_small_dev_shm_is_said_and_gpus_do_without_it(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
     assert cluster._environment(Cluster(("a", "b"), "a", "", 1)) == {}
     assert caplog.messages == []
     assert cluster._environment(Cluster(("a",), "a", "", 4)) == {"NCCL_SHM_DISABLE": "1"}

@@ -1,6 +1,5 @@
 """From channels to labelled pictures, in every layout people use."""
 
-import logging
 from collections import Counter
 from pathlib import Path
 
@@ -103,7 +102,6 @@ def test_upper_case_endings_and_nested_folders_are_pictures(tmp_path: Path) -> N
 
 
 def test_a_missing_validation_split_is_held_out_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
     data = dataset.find({"train": classes(tmp_path, 20)}, 0.25, 7)
     assert (len(data.train), len(data.validation)) == (30, 10)
     assert Counter(data.validation.targets) == {0: 5, 1: 5}

@@ -1,6 +1,5 @@
 """What hosts hear of each other: all of them on this machine's loopback network, each with an address of its own."""
 
-import logging
 import os
 import signal
 import socket
@@ -108,7 +107,6 @@ def test_a_host_that_does_not_come_is_named(
 ) -> None:
     monkeypatch.setattr(heartbeat, "START", 1.5)
     monkeypatch.setattr(heartbeat, "SAY_EVERY", 0.5)
-    caplog.set_level(logging.INFO)
     first = Host((names[0], "no-such-host.invalid"), names[0])
     with (
         first.heartbeat,

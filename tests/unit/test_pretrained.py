@@ -1,6 +1,5 @@
 """Where pretrained weights come from, in which order, and what is said when there are none."""
 
-import logging
 import socket
 import urllib.error
 from pathlib import Path
@@ -54,7 +53,6 @@ def test_the_channel_comes_before_the_image_and_the_image_before_the_download(
 
 
 def test_each_outcome_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO)
     (tmp_path / "channel").mkdir()
     pretrained.find(TINY, tmp_path / "channel", tmp_path / "baked")
     assert f"the `pretrained` channel: no weights of {TINY}" in caplog.text

@@ -29,7 +29,6 @@ def test_nothing_happens_until_a_stop_is_asked_for() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_asks_for_the_stop_and_is_said(number: signal.Signals, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO")
     stop = Stop()
     stop.listen()
     os.kill(os.getpid(), number)
