@@ -1,5 +1,6 @@
 """A trace of a few training steps by torch.profiler, as a file that chrome://tracing and Perfetto open."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ class Trace:
         kinds = [torch.profiler.ProfilerActivity.CPU]
         if torch.cuda.is_available():
             kinds.append(torch.profiler.ProfilerActivity.CUDA)
+        else:  # the profiler looks for GPUs all the same, and calls it an error that there are none
+            os.environ.setdefault("KINETO_LOG_LEVEL", "5")
         self._profile = torch.profiler.profile(activities=kinds, acc_events=True)
         self._profile.start()
 
