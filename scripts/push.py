@@ -59,9 +59,9 @@ class Product:
 
     def build(self) -> Build:
         """All that the engine must know to build it."""
-        given = {"BASE_IMAGE": self.settings.base_image, "ACCELERATOR": self.settings.accelerator}
-        arguments = {name: value for name, value in given.items() if value}
-        arguments |= {"VERSION": self.labels[VERSION], "REVISION": self.labels[REVISION]}
+        base = {"BASE_IMAGE": self.settings.base_image} if self.settings.base_image else {}
+        versions = {"VERSION": self.labels[VERSION], "REVISION": self.labels[REVISION]}
+        arguments = {**base, "ACCELERATOR": self.settings.accelerator, **versions}
         labels = {name: self.labels[name] for name in (VERSION, REVISION)}
         trust = self.settings.ca_bundle
         # apt and pip trust them during the build; a secret is in no layer.

@@ -47,7 +47,8 @@ class Settings:
             account=checked("ACCOUNT", environ.get("ACCOUNT", "")),
             platform=checked("PLATFORM", environ.get("PLATFORM") or "linux/amd64"),
             base_image=environ.get("BASE_IMAGE", ""),
-            accelerator=environ.get("ACCELERATOR", ""),
+            # said in any case: buildah 1.28 looks for the stage of a lane only by an argument that it is given
+            accelerator=environ.get("ACCELERATOR") or "cuda",
             engine=environ.get("ENGINE", ""),
             kms_key=environ.get("KMS_KEY", ""),
             ca_bundle=Path(bundle).resolve() if bundle else None,

@@ -42,7 +42,9 @@ http: {{addr: "{address}:443", tls: {{certificate: {folder}/certificate, key: {f
 DOORS = "/usr/local/bin/train /usr/local/bin/serve /usr/local/bin/python"
 DOCKERFILE = f"""
 ARG BASE_IMAGE=debian:bookworm-slim
-FROM ${{BASE_IMAGE}}
+ARG ACCELERATOR=cuda
+FROM ${{BASE_IMAGE}} AS lane-cuda
+FROM lane-${{ACCELERATOR}}
 RUN --mount=type=cache,target=/root/.cache/pip \\
     for door in {DOORS}; do echo '#!/bin/sh' >$door; chmod +x $door; done
 COPY container /source
