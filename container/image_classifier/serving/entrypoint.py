@@ -148,6 +148,7 @@ async def _drain(door: Door, runner: web.BaseRunner) -> None:
     door.state = State.DRAINING
     logger.info("Shutting down: %d request(s) in flight.", door.in_flight)
     end = asyncio.get_running_loop().time() + DRAIN_SECONDS
+    door.deadlines.bring_forward(end - 1)
     await _until_answered(door, end)
     for site in runner.sites:
         await site.stop()

@@ -16,6 +16,7 @@ from aiohttp import web
 from image_classifier.contract import Settings
 from image_classifier.errors import RequestError
 from image_classifier.serving import formats, java, openapi, wire
+from image_classifier.serving.deadlines import Deadlines
 from image_classifier.serving.gate import Gate
 from image_classifier.serving.http_server import REQUEST_ID_HEADER, error_response
 from image_classifier.serving.intake import Body, Intake
@@ -72,6 +73,7 @@ class Door:
     in_flight: int = 0
 
     def __post_init__(self) -> None:
+        self.deadlines = Deadlines(self.settings.request_seconds)
         self._working: set[asyncio.Task[web.Response]] = set()
         self._uploads = Gate(self.server.sizing.uploads, self.server.sizing.queue)
         self.telemetry.gauge("classifier_in_flight", "Requests not answered yet.", lambda: self.in_flight)
@@ -157,16 +159,13 @@ class Door:
         headers = self._worker_headers(request, model.own_formats)
         if self.state in (State.LOADING, State.NO_WORKERS):
             raise RequestError(503, "not_ready", self.state)
-        seconds = self.settings.request_seconds
         intake = Intake(request, self.server.sizing.payload)
         try:
-            async with asyncio.timeout(seconds):
+            async with self.deadlines.kept():
                 body = await intake.read()
                 gate = model.gate if isinstance(body, bytes) else self._uploads
                 await gate.enter()
                 return await asyncio.shield(self._work(gate, self.predict(model, body, headers)))
-        except TimeoutError:
-            raise RequestError(504, "timeout", f"No answer within {seconds} seconds; try again.") from None
         except aiohttp.ClientError:
             raise intake.refusal or RequestError(503, "unavailable", _MMS_ERRORS[503][1]) from None
 

@@ -6,13 +6,18 @@ Source: SageMaker Developer Guide, "Custom containers contract for multi-model e
 import asyncio
 import json
 import logging
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiohttp import web
 
-from image_classifier.errors import RequestError
+from image_classifier import machine
+from image_classifier.contract import Settings
+from image_classifier.errors import RequestError, UserError
+from image_classifier.serving import engines, report, sizing
 from image_classifier.serving.front_door import Door, Model, State
+from image_classifier.serving.sizing import MIB
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +29,8 @@ class MultiModelDoor(Door):
     """Loads, lists, invokes and unloads models by name."""
 
     models: dict[str, Model] = field(default_factory=dict)
-    loading: set[str] = field(default_factory=set)
+    loading: dict[str, int] = field(default_factory=dict)  # to the bytes that each will need
+    invoked: Counter[str] = field(default_factory=Counter)  # by the model's name in MMS: requests not answered yet
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -59,12 +65,27 @@ class MultiModelDoor(Door):
             raise RequestError(409, "already_loaded", f"The model {name} is loaded already.")
         if not folder.is_dir():
             raise RequestError(400, "bad_request", f"There is no directory {folder}.")
-        self.loading.add(name)
+        self.loading[name] = 0
         try:
+            self.loading[name] = await self._find_room(folder)
             self.models[name] = self.opened(await self.server.load(folder), folder)
         finally:
-            self.loading.discard(name)
+            del self.loading[name]
         return web.json_response({"status": f"Model {name} loaded."})
+
+    async def _find_room(self, folder: Path) -> int:
+        """Bytes that a model needs.
+
+        Raises:
+            RequestError: 507, so many are not free, and there is another model to unload for it. Where there is none
+                it may try: its refusal would be for ever.
+        """
+        needed = self.server.sizing.workers * await asyncio.to_thread(_needed, folder, self.settings)
+        free = machine.free_memory() - sum(self.loading.values())
+        if needed > free and (self.models or len(self.loading) > 1):
+            sums = f"needs about {needed // MIB} MiB of memory and {max(0, free) // MIB} MiB are free"
+            raise RequestError(507, "out_of_memory", f"The model in {folder} {sums}; unload another model.")
+        return needed
 
     async def list_models(self, request: web.Request) -> web.Response:
         """All loaded models, in one page."""
@@ -77,14 +98,23 @@ class MultiModelDoor(Door):
         return web.json_response(_entry(name, self.models[name]))
 
     async def unload(self, request: web.Request) -> web.Response:
-        """End a model's workers."""
+        """End a model's workers when they have answered what had come."""
         name = self._known(request)
-        await self.server.unload(self.models.pop(name).name)
+        model = self.models.pop(name)
+        while self.invoked[model.name]:
+            await asyncio.sleep(0.05)
+        del self.invoked[model.name]
+        await self.server.unload(model.name)
         return web.json_response({"status": f"Model {name} unloaded."})
 
     async def invoke(self, request: web.Request) -> web.Response:
         """Answer a request with the named model."""
-        return await self.answer(request, self.models[self._known(request)])
+        model = self.models[self._known(request)]
+        self.invoked[model.name] += 1
+        try:
+            return await self.answer(request, model)
+        finally:
+            self.invoked[model.name] -= 1
 
     def _known(self, request: web.Request) -> str:
         name = request.match_info["name"]
@@ -102,6 +132,15 @@ async def _load_request(request: web.Request) -> tuple[str, Path]:
     if not isinstance(name, str) or not isinstance(url, str) or not name or not url:
         raise RequestError(400, "bad_request", 'Loading a model takes {"model_name": "…", "url": "directory"}.')
     return name, Path(url)
+
+
+def _needed(folder: Path, settings: Settings) -> int:
+    """Bytes that a worker with this model needs."""
+    try:
+        choice = report.engine(folder, settings, engines.CPU)
+        return sizing.needed(folder, choice.kind if choice else None)
+    except (UserError, OSError):  # what is wrong with the model is told when it is loaded
+        return sizing.needed(folder, None)
 
 
 def _entry(name: str, model: Model) -> dict[str, str]:

@@ -74,7 +74,7 @@ def compute(settings: Settings, model_dir: Path, kind: Kind | None = None) -> Si
     """
     cores, memory = machine.cores(), machine.memory_limit()
     model = _size(model_dir, kind) if not settings.multi_model else 0
-    base = COMPILED_BASE if kind else WORKER_BASE
+    base = _base(kind)
     most = 1 if settings.multi_model else cores  # with many models, memory is for models
     workers = settings.workers or max(1, min(most, memory // (base + MODEL_COPIES * model)))
     payload = settings.max_payload_mb * MIB
@@ -96,6 +96,15 @@ def compute(settings: Settings, model_dir: Path, kind: Kind | None = None) -> Si
         netty_threads=settings.netty_threads or 16,  # one is held while the process of a further model starts
         client_threads=settings.client_threads or max(2, workers),
     )
+
+
+def needed(model_dir: Path, kind: Kind | None) -> int:
+    """Bytes of memory that a worker with this model takes."""
+    return _base(kind) + MODEL_COPIES * _size(model_dir, kind)
+
+
+def _base(kind: Kind | None) -> int:
+    return COMPILED_BASE if kind else WORKER_BASE
 
 
 def _size(model_dir: Path, kind: Kind | None) -> int:

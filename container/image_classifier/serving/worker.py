@@ -2,10 +2,14 @@
 
 MMS leaves a worker running that did not answer in time, and one that reports that memory ran out while it loads: such
 a process would stay for ever. Here each ends itself, and MMS starts another one, or says that the load failed.
+
+When memory runs out the kernel chooses whom it ends. Let it be the worker that is loading, whose caller is told 507;
+else another worker, which is replaced; never Java or the front door, which all models need.
 """
 
 import os
 import signal
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +17,7 @@ from image_classifier.contract import Settings
 from image_classifier.serving import handler
 from image_classifier.serving.wire import LOAD_ERROR_ENV, load_error_file, loaded_file
 
+LOADING, LOADED = 1000, 500  # of oom_score_adj: the highest is ended first, Java has 0
 GRACE = 2  # seconds in which the front door answers 504 before the worker ends
 
 
@@ -31,10 +36,17 @@ def handle(data: list[dict[str, bytes]] | None, context: Any) -> list[bytes] | N
 def _load(context: Any) -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the kernel ends the process, whatever code hangs
     folder = Path(os.environ[LOAD_ERROR_ENV])
+    _offer_to_kernel(LOADING)
     try:
         handler.handle(None, context)
     except MemoryError:
         # to end without a word is how the kernel's own out-of-memory killer ends a worker
         load_error_file(folder, context.model_name).unlink(missing_ok=True)
         os._exit(1)
+    _offer_to_kernel(LOADED)
     loaded_file(folder, context.model_name, os.getpid()).touch()
+
+
+def _offer_to_kernel(score: int) -> None:
+    with suppress(OSError):  # some hosts allow no change, or none downwards
+        Path("/proc/self/oom_score_adj").write_text(str(score), encoding="utf-8")

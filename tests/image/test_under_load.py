@@ -1,0 +1,113 @@
+"""`serve` under load: its end loses nothing, and a worker that dies takes no other worker's requests with it."""
+
+import http.client
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+from server import Answer, Server, serving
+
+# Answers with what it was sent: the seconds that the answer takes. The warm-up sends a picture.
+SCRIPT = """
+import time
+def model_fn(model_dir):
+    return None
+def input_fn(body, content_type):
+    return bytes(body).decode("latin-1")
+def predict_fn(data, model):
+    time.sleep(0 if "PNG" in data else float(data))
+    return data
+def output_fn(prediction, accept):
+    return prediction
+"""
+
+
+@contextmanager
+def answering(folder: Path) -> Iterator[Server]:
+    (folder / "model" / "code").mkdir(parents=True)
+    (folder / "model" / "code" / "inference.py").write_text(SCRIPT)
+    environment = {"SAGEMAKER_MODEL_SERVER_WORKERS": "2"}
+    with serving(folder / "model", folder / "log", environment=environment) as server:
+        server.wait_until_ready()
+        until(lambda: alive(server) == 2, server)
+        yield server
+
+
+def alive(server: Server) -> int:
+    """How many workers can answer."""
+    metrics = server.ask("GET", "/metrics").body.decode()
+    return int(float(metrics.partition("\nclassifier_workers_alive ")[2].split()[0]))
+
+
+def until(true: Callable[[], bool], server: Server, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, server.log
+        time.sleep(0.05)
+
+
+def ask(pool: ThreadPoolExecutor, server: Server, seconds: float) -> Future[Answer]:
+    return pool.submit(server.invoke, str(seconds), "text/plain")
+
+
+def test_sigterm_under_load_loses_nothing(tmp_path: Path) -> None:
+    with answering(tmp_path) as server, ThreadPoolExecutor(40) as pool:
+        asked = [ask(pool, server, 0.5) for _ in range(24)]
+        time.sleep(0.4)
+        stopping = pool.submit(server.stop, 30)
+        until(lambda: "Shutting down" in server.log, server)
+        pinged = server.ping()
+        late = ask(pool, server, 0.25)
+        assert [future.result().status for future in asked] == [200] * 24
+        assert {future.result().body for future in asked} == {b"0.5"}
+        assert pinged == 503
+        assert (late.result().status, late.result().body) == (200, b"0.25")
+        assert late.result().headers["Connection"] == "close"
+        assert stopping.result() < 25
+        assert server.wait() == 0, server.log
+
+
+def test_what_takes_longer_than_the_end_may_take_is_told_so(tmp_path: Path) -> None:
+    with answering(tmp_path) as server, ThreadPoolExecutor(4) as pool:
+        long, short = ask(pool, server, 50), ask(pool, server, 3)
+        time.sleep(0.4)
+        assert server.stop(30) < 29  # before it would be killed
+        assert server.wait() == 0, server.log
+        assert (short.result().status, long.result().status) == (200, 503)
+        assert long.result().json["code"] == "shutting_down"
+
+
+def test_a_worker_that_is_killed_under_load_costs_only_the_request_it_had(tmp_path: Path) -> None:
+    statuses: Counter[str] = Counter()
+    stop = threading.Event()
+    kills = 3
+
+    def call(server: Server) -> None:
+        while not stop.is_set():
+            try:
+                status = str(server.invoke("0.02", "text/plain").status)
+            except (OSError, http.client.HTTPException) as error:
+                status = type(error).__name__
+            statuses[status] += 1
+
+    with answering(tmp_path) as server, ThreadPoolExecutor(4) as pool:
+        callers = [pool.submit(call, server) for _ in range(4)]
+        try:
+            for _ in range(kills):
+                victim = sorted(worker.pid for worker in server.workers())[1]  # the first forks the others
+                server.kill_process(victim)
+                until(lambda: alive(server) == 1, server)
+                before = statuses["200"]
+                until(lambda before=before: statuses["200"] > before + 20, server)  # the other one goes on
+                until(lambda: alive(server) == 2, server)
+                assert server.ping() == 200
+        finally:
+            stop.set()
+        for caller in callers:
+            caller.result()
+        assert set(statuses) <= {"200", "503", "504"}, statuses
+        assert statuses.total() - statuses["200"] <= kills, statuses
