@@ -45,18 +45,19 @@ READ_ONLY = ("--read-only", "--tmpfs", "/tmp")
 ONE_CORE = ("--cpus", "1") if ENGINE else ()
 NO_NETWORK = ("--network", "none")
 _PROCESSES = (
-    "import json, psutil; print(json.dumps([(p.pid, ' '.join(p.cmdline()), p.memory_info().rss) "
+    "import json, psutil; print(json.dumps([(p.pid, ' '.join(p.cmdline()), p.memory_info().rss, p.num_fds()) "
     "for p in psutil.process_iter() if p.status() != 'zombie']))"
 )
 
 
 @dataclass(frozen=True)
 class Process:
-    """One process behind a door."""
+    """One process behind a door: its command line, resident bytes and open files."""
 
     pid: int
     words: str
     memory: int
+    files: int
 
 
 @dataclass
@@ -117,12 +118,17 @@ class Opened:
         found = []
         for p in family:
             with suppress(psutil.Error):  # a process may end meanwhile
-                found.append(Process(p.pid, " ".join(p.cmdline()), p.memory_info().rss))
+                found.append(Process(p.pid, " ".join(p.cmdline()), p.memory_info().rss, p.num_fds()))
         return found
 
     def workers(self) -> list[Process]:
         """MMS's worker processes."""
         return [process for process in self.processes() if "model_service_worker" in process.words]
+
+    def lasting(self) -> list[Process]:
+        """The front door and Java: what outlives every worker."""
+        others = [process for process in self.processes() if "model_service_worker" not in process.words]
+        return [process for process in others if "serve" in process.words or "java" in process.words]
 
     def kill_process(self, pid: int) -> None:
         """kill -9 of one process behind the door."""

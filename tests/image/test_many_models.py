@@ -96,10 +96,10 @@ def test_a_load_that_the_kernel_ends_for_its_memory_is_507_and_harms_nobody(
 ) -> None:
     with many(store, tmp_path / "log", ("--memory", "1500m", "--memory-swap", "1500m")) as server:
         assert load(server, store, "kept", "good").status == 200
-        before = {process.pid for process in server.processes()}
+        before = running(server)
         answer = load(server, store, "greedy", "greedy")
         assert (answer.status, answer.json["code"]) == (507, "out_of_memory"), answer.body
-        assert before <= {process.pid for process in server.processes()}
+        assert running(server) == before
         assert (server.ping(), invoke(server, "kept", picture)) == (200, 200)
         assert server.ask("GET", "/models/greedy").status == 404
 
@@ -108,12 +108,15 @@ def test_the_kernel_would_end_workers_before_what_all_models_need(store: Path, p
     with many(store, tmp_path / "log") as server:
         assert load(server, store, "kept", "good").status == 200
         loaded = max(server.workers(), key=lambda worker: worker.memory)
-        others = {process.pid for process in server.processes()} - {loaded.pid}
-        assert _score(server, loaded.pid) == 500
-        assert all(_score(server, pid) < 500 for pid in others)
+        assert score(server, loaded.pid) == 500
+        assert all(score(server, pid) < 500 for pid in running(server) - {loaded.pid})
 
 
-def _score(server: Server, pid: int) -> int:
+def running(server: Server) -> set[int]:
+    return {process.pid for process in (*server.lasting(), *server.workers())}
+
+
+def score(server: Server, pid: int) -> int:
     path = f"/proc/{pid}/oom_score_adj"
     return int(server.inside("cat", path) if doors.ENGINE else Path(path).read_text())
 
@@ -153,24 +156,18 @@ def test_models_that_come_and_go_leave_nothing(store: Path, picture: bytes, tmp_
 
         for _ in range(3):  # Java and Python take what they need once
             cycle()
-        before = state(server)
+        before = settled(server)
         for _ in range(8):
             cycle()
-        after = state(server)
+        after = settled(server)
         assert after.keys() == before.keys()  # the same processes
-        for pid, (files, memory) in after.items():
-            assert files <= before[pid][0] + 2, (before, after)
-            assert memory <= before[pid][1] + 30 * MIB, (before, after)
+        for pid, process in after.items():
+            assert process.files <= before[pid].files + 2, (before, after)
+            assert process.memory <= before[pid].memory + 30 * MIB, (before, after)
+        assert server.workers() == []
 
 
-def state(server: Server) -> dict[int, tuple[int, int]]:
-    """Open files and resident bytes of the front door and of Java."""
+def settled(server: Server) -> dict[int, doors.Process]:
+    """What lasts, by its process id."""
     time.sleep(1.5)  # what was unloaded is taken leave of each second
-    found = {}
-    for process in server.processes():
-        text = f"import psutil; p = psutil.Process({process.pid}); print(p.num_fds(), p.memory_info().rss)"
-        if "serve" in process.words or "java" in process.words:
-            said = server.inside("python", "-c", text) if doors.ENGINE else doors.python(text)
-            files, memory = map(int, said.split())
-            found[process.pid] = (files, memory)
-    return found
+    return {process.pid: process for process in server.lasting()}
