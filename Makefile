@@ -56,7 +56,7 @@ test: prepare ## run all tests; with an engine in the image, without one in .ven
 	@$(if $(filter file,$(origin PYTEST_ARGS)),ENGINE="$(or $(engine),none)" $(DESK)/bin/pytest tests/sagemaker)
 
 bench: ready setup ## run a benchmark of tests/benchmarks (BENCH=real_data, ARGS="--seeds 0"; photos: ../shared/data)
-	@PYTHONPATH=scripts:tests/image $(BIN)/python tests/benchmarks/$(BENCH).py $(ARGS)
+	@PYTHONPATH=scripts:tests:tests/image $(BIN)/python tests/benchmarks/$(BENCH).py $(ARGS)
 
 lint: setup ## ruff, hadolint and shellcheck
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
