@@ -10,6 +10,7 @@ import typer
 
 import ways
 from desk import DeskError
+from local_sagemaker import roles
 from local_sagemaker.aws import ACCOUNT
 from local_sagemaker.server import BUCKET, serving
 
@@ -17,7 +18,7 @@ PORT = 4566
 _HOW_TO_USE = f"""In another terminal:
   export AWS_ENDPOINT_URL={{url}}
   export AWS_ACCESS_KEY_ID=desk AWS_SECRET_ACCESS_KEY=desk
-  export DESK_BUCKET={BUCKET} DESK_ROLE=arn:aws:iam::{ACCOUNT}:role/SageMaker"""
+  export DESK_BUCKET={BUCKET} DESK_ROLE=arn:aws:iam::{ACCOUNT}:role/{roles.NAME}"""
 
 
 def main(

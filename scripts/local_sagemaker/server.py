@@ -12,7 +12,7 @@ from werkzeug.serving import make_server
 from werkzeug.wrappers import Request, Response
 
 import ways
-from local_sagemaker import leftovers
+from local_sagemaker import leftovers, roles
 from local_sagemaker.aws import Objects
 from local_sagemaker.endpoints import Endpoints
 from local_sagemaker.front import Front, Page
@@ -76,6 +76,7 @@ class Server:
         store = Store(folder / "state.sqlite")
         platform = Platform(folder, store, Objects(store), Machines(way, folder))
         platform.objects.make_bucket(BUCKET)
+        roles.prepare()
         training, models = TrainingJobs(platform), Models(platform)
         self.endpoints = Endpoints(platform)
         status = Status(platform)
