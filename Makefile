@@ -106,8 +106,8 @@ sm-upload: desk ## SageMaker: send pictures to S3 (DATA=folder); each sm- target
 sm-train: desk ## SageMaker: train on the uploaded pictures (SET="instance_type=ml.g4dn.xlarge")
 	@$(WORKFLOW) train $(SETTINGS)
 
-sm-tune: desk ## SageMaker: search for good hyperparameters (SET="trials=8 strategy=Bayesian")
-	@$(WORKFLOW) tune $(SETTINGS)
+sm-tune: desk ## SageMaker: search for good hyperparameters (SET="trials=8", WARM_START=tuning job)
+	@$(WORKFLOW) tune $(if $(WARM_START),--warm-start "$(WARM_START)") $(SETTINGS)
 
 sm-deploy: desk ## SageMaker: a model behind an endpoint (JOB=training or tuning job)
 	@$(WORKFLOW) deploy $(if $(JOB),--job "$(JOB)") $(SETTINGS)

@@ -25,6 +25,7 @@ def main(
     port: Annotated[int, typer.Option(help="Port of the API; 0 takes a free one.")] = PORT,
     host: Annotated[str, typer.Option(help="Address; whoever reaches it can run programs here.")] = "127.0.0.1",
     state: Annotated[Path, typer.Option(help="Where jobs, objects and logs are kept.")] = ways.OUT / "local_sagemaker",
+    debugger: Annotated[bool, typer.Option(help="Be an account that has SageMaker Debugger.")] = True,
 ) -> None:
     """SageMaker's API on this desk: one endpoint URL, no AWS account."""
     try:
@@ -35,7 +36,7 @@ def main(
     ended = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: ended.set())
-    with serving(state.resolve(), host, port, way) as server:
+    with serving(state.resolve(), host, port, way, debugger) as server:
         print(f"SageMaker's API runs {way.description}; state in {state}", flush=True)
         print(_HOW_TO_USE.format(url=f"http://{host}:{server.port}"), flush=True)
         ended.wait()

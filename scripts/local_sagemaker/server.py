@@ -50,13 +50,15 @@ class Quiet(MotoRequestHandler):
 
 
 @contextmanager
-def serving(folder: Path, host: str, port: int, way: ways.InImage | ways.InVenv) -> Iterator[Any]:
+def serving(
+    folder: Path, host: str, port: int, way: ways.InImage | ways.InVenv, debugger: bool = True
+) -> Iterator[Any]:
     """A server that listens while the block runs; the WSGI server, whose port is known."""
     folder.mkdir(parents=True, exist_ok=True)
     engine = way.engine if isinstance(way, ways.InImage) else None
     leftovers.end(folder, engine)
     with leftovers.guarded(folder, engine):
-        parts = Server(folder, way)
+        parts = Server(folder, way, debugger)
         parts.recover()
         server = make_server(host, port, parts.application, threaded=True, request_handler=Quiet)
         thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -70,14 +72,20 @@ def serving(folder: Path, host: str, port: int, way: ways.InImage | ways.InVenv)
 
 
 class Server:
-    """All parts, around one store."""
+    """All parts, around one store.
 
-    def __init__(self, folder: Path, way: ways.InImage | ways.InVenv) -> None:
+    Args:
+        folder: for all files of the server.
+        way: how the image's doors are opened here.
+        debugger: whether the account has SageMaker Debugger.
+    """
+
+    def __init__(self, folder: Path, way: ways.InImage | ways.InVenv, debugger: bool) -> None:
         store = Store(folder / "state.sqlite")
         platform = Platform(folder, store, Objects(store), Machines(way, folder))
         platform.objects.make_bucket(BUCKET)
         roles.prepare()
-        training, models = TrainingJobs(platform), Models(platform)
+        training, models = TrainingJobs(platform, debugger), Models(platform)
         self.endpoints = Endpoints(platform)
         status = Status(platform)
         tuning, transforms = TuningJobs(platform, training), TransformJobs(platform)

@@ -15,6 +15,7 @@ from local_sagemaker.training_run import KIND, TrainingRun, enter
 Operation = Callable[[Record, str], Record]
 ENDED = ("Completed", "Failed", "Stopped")
 _MOST_HOSTS = 8
+_DEBUGGER = ("DebugHookConfig", "DebugRuleConfigurations", "ProfilerRuleConfigurations")
 _SUMMARY = [
     "TrainingJobName",
     "TrainingJobArn",
@@ -29,8 +30,8 @@ _SUMMARY = [
 class TrainingJobs:
     """Training jobs: begun here, run by TrainingRun."""
 
-    def __init__(self, platform: Platform) -> None:
-        self._platform, self._store = platform, platform.store
+    def __init__(self, platform: Platform, debugger: bool = True) -> None:
+        self._platform, self._store, self._debugger = platform, platform.store, debugger
         self.operations: Mapping[str, Operation] = {
             "CreateTrainingJob": self.create,
             "DescribeTrainingJob": self.describe,
@@ -41,6 +42,8 @@ class TrainingJobs:
     def create(self, request: Record, region: str) -> Record:
         """Begin a job."""
         check(request)
+        if not self._debugger and any(request.get(member) for member in _DEBUGGER):
+            raise invalid("SageMaker Debugger is not available in this account: it is closed to new customers.")
         name = request["TrainingJobName"]
         record = {**request, "TrainingJobArn": arn(region, "training-job", name), "TrainingJobStatus": "InProgress"}
         record["ModelArtifacts"] = {"S3ModelArtifacts": ""}

@@ -42,6 +42,8 @@ class TuningJobs:
     def create(self, request: Record, region: str) -> Record:
         """Begin a tuning job."""
         check(request)
+        for parent in (request.get("WarmStartConfig") or {}).get("ParentHyperParameterTuningJobs") or []:
+            self._store.get(KIND, parent["HyperParameterTuningJobName"])
         name = request["HyperParameterTuningJobName"]
         zero = dict.fromkeys(("Completed", "InProgress", "RetryableError", "NonRetryableError", "Stopped"), 0)
         record = {

@@ -82,4 +82,4 @@ def _listed(sagemaker: Any, operation: str, answer: str, **wanted: str) -> Itera
 
 
 def _is_ours(sagemaker: Any, arn: str, settings: Settings) -> bool:
-    return settings.tags[0] in sagemaker.list_tags(ResourceArn=arn)["Tags"]
+    return settings.labels[0] in sagemaker.list_tags(ResourceArn=arn)["Tags"]

@@ -31,11 +31,11 @@ def deploy(settings: Settings, source: str = "", endpoint: str = "") -> None:
     create_model(settings, sdk, made, artifact)
     before = _describe(sagemaker, name)
     variants = [_variant(settings, made)]
-    sagemaker.create_endpoint_config(EndpointConfigName=made, ProductionVariants=variants, Tags=settings.tags)
+    sagemaker.create_endpoint_config(EndpointConfigName=made, ProductionVariants=variants, Tags=settings.labels)
     if before:
         sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=made)
     else:
-        sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=made, Tags=settings.tags)
+        sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=made, Tags=settings.labels)
     SCREEN.print(f"{'updating' if before else 'creating'} endpoint {name} with {artifact}")
     record = _wait(sagemaker, name)
     if record["EndpointStatus"] != "InService" or record["EndpointConfigName"] != made:
@@ -55,7 +55,7 @@ def create_model(settings: Settings, sdk: Any, name: str, artifact: str) -> None
         sagemaker_session=sdk,
         enable_network_isolation=settings.network_isolation,
     )
-    model.create(instance_type=settings.serving_instance_type, tags=settings.tags)
+    model.create(instance_type=settings.serving_instance_type, tags=settings.labels)
 
 
 def find_artifact(settings: Settings, source: str) -> str:

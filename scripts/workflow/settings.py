@@ -9,6 +9,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from desk import DeskError
 from ways import DEFAULT_IMAGE, ROOT
+from workflow.options import Autoscaling, Canary, Capture, Debugger, Range, Serverless, Vpc
 
 FILE = ROOT / "sagemaker.toml"
 _IMAGE_URI = ROOT / ".image_uri"
@@ -34,8 +35,11 @@ class Settings(BaseSettings):
     max_seconds: int = Field(14400, ge=1)
     spot: bool = True
     network_isolation: bool = True
+    encrypt_traffic: bool = False
+    serving: Literal["real-time", "serverless", "asynchronous", "multi-model"] = "real-time"
     serving_instance_type: str = "ml.g4dn.xlarge"
     serving_instances: int = Field(1, ge=1)
+    serving_host: str = ""
     startup_seconds: int = Field(600, ge=60, le=3600)
     trials: int = Field(8, ge=1)
     parallel_trials: int = Field(2, ge=1)
@@ -43,7 +47,15 @@ class Settings(BaseSettings):
     objective: str = "val_accuracy"
     early_stopping: bool = True
     hyperparameters: dict[str, str | int | float | bool] = Field(default_factory=dict)
-    ranges: dict[str, list[float | int | str]] = Field(default_factory=dict)
+    ranges: dict[str, Range] = Field(default_factory=dict)
+    debugger: Debugger = Debugger()
+    vpc: Vpc = Vpc()
+    autoscaling: Autoscaling = Autoscaling()
+    serverless: Serverless = Serverless()
+    canary: Canary = Canary()
+    capture: Capture = Capture()
+    tags: dict[str, str] = Field(default_factory=dict)
+    prices: dict[str, float] = Field(default_factory=dict)
 
     @classmethod
     def settings_customise_sources(
@@ -74,9 +86,17 @@ class Settings(BaseSettings):
         return "/".join((f"s3://{self.bucket}/{self.project}", *names))
 
     @property
-    def tags(self) -> list[dict[str, str]]:
-        """What marks all that the project makes."""
-        return [{"Key": "project", "Value": self.project}]
+    def labels(self) -> list[dict[str, str]]:
+        """What marks all that the project makes, the project's own tag first."""
+        marks = {"project": self.project, **self.tags} | {"project": self.project}
+        return [{"Key": key, "Value": value} for key, value in marks.items()]
+
+    @property
+    def network(self) -> dict[str, list[str]] | None:
+        """VpcConfig, or None outside of one."""
+        if not self.vpc.subnets:
+            return None
+        return {"Subnets": self.vpc.subnets, "SecurityGroupIds": self.vpc.security_groups}
 
 
 def read(words: Sequence[str] = ()) -> Settings:
@@ -106,7 +126,10 @@ def _problem(error: ValueError) -> str:
     first = error.errors()[0]
     name = ".".join(map(str, first["loc"]))
     if first["type"] == "extra_forbidden":
-        return f"{name} is no setting; the settings are {', '.join(Settings.model_fields)}"
+        known: Any = Settings.model_fields
+        if len(first["loc"]) > 1:
+            known = known[str(first["loc"][0])].annotation.model_fields
+        return f"{name} is no setting; the settings are {', '.join(known)}"
     return f"{name} cannot be used: {first['msg']}; see {FILE.name}"
 
 
@@ -118,18 +141,9 @@ def _given(words: Sequence[str]) -> dict[str, Any]:
             raise DeskError(f"{word!r} is not NAME=VALUE, for example instance_type=ml.m5.large")
         table, dot, key = name.partition(".")
         if dot:
-            items: Any = value.split(",") if table == "ranges" else value
-            given.setdefault(table, {})[key] = items
+            given.setdefault(table, {})[key] = value
         else:
             given[name] = value
-    return _merged(given)
-
-
-def _merged(given: dict[str, Any]) -> dict[str, Any]:
-    """Tables of the command line replace single values of the file's tables, not the whole table."""
-    for table in [name for name, value in given.items() if isinstance(value, dict)]:
-        in_file = TomlConfigSettingsSource(Settings)().get(table, {})
-        given[table] = {**in_file, **given[table]}
     return given
 
 

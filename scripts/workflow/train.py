@@ -2,10 +2,14 @@
 
 import json
 import time
+from collections.abc import Mapping
 from typing import Any
+
+from botocore.exceptions import ClientError
 
 from desk import DeskError
 from ways import ROOT
+from workflow import debugging, instances
 from workflow.account import ENDED, LOOK_EVERY, SCREEN, client, new_name, session, uploaded
 from workflow.report import fetch
 from workflow.settings import Settings
@@ -14,8 +18,8 @@ from workflow.settings import Settings
 DEFINITIONS = ROOT / "container" / "image_classifier" / "training" / "metric_definitions.json"
 
 
-def estimator(settings: Settings) -> Any:
-    """The SDK's Estimator for the image, by the settings."""
+def estimator(settings: Settings, debugger: Mapping[str, Any] = debugging.WITHOUT) -> Any:
+    """The SDK's Estimator for the image, by the settings, with or without AWS's Debugger."""
     from sagemaker.estimator import Estimator
 
     spot = {"use_spot_instances": True, "max_wait": settings.max_seconds} if settings.spot else {}
@@ -31,13 +35,13 @@ def estimator(settings: Settings) -> Any:
         hyperparameters={name: str(value) for name, value in settings.hyperparameters.items()},
         metric_definitions=json.loads(DEFINITIONS.read_text()),
         enable_network_isolation=settings.network_isolation,
-        volume_kms_key=settings.kms_key or None,
+        volume_kms_key=instances.volume_key(settings, settings.instance_type),
         output_kms_key=settings.kms_key or None,
-        tags=settings.tags,
-        # The image watches and profiles itself; AWS's own rules cost an instance each.
-        disable_profiler=True,
-        debugger_hook_config=False,
-        environment={"USE_SMDEBUG": "true"},
+        subnets=settings.vpc.subnets or None,
+        security_group_ids=settings.vpc.security_groups or None,
+        encrypt_inter_container_traffic=settings.encrypt_traffic,
+        tags=settings.labels,
+        **debugger,
         **spot,
     )
 
@@ -45,13 +49,29 @@ def estimator(settings: Settings) -> Any:
 def train(settings: Settings, wait: bool = True) -> None:
     """Begin a job; show its log until it ends, and then what came of it."""
     name, data = new_name(settings, "train"), uploaded(settings)
-    made = estimator(settings)
-    if settings.spot:
-        made.checkpoint_s3_uri = settings.below("checkpoints", name)
-    made.fit({"training": data}, job_name=name, wait=False, logs=False)
+    _begin(settings, name, data)
     SCREEN.print(f"job: {name}")
     if wait:
         show(settings, name)
+
+
+def _begin(settings: Settings, name: str, data: str) -> None:
+    """Begin the job with AWS's Debugger, and without it where the account has none."""
+    if settings.debugger.use != "off":
+        try:
+            return _fit(settings, name, data, debugging.arguments(settings))
+        except ClientError as error:
+            if not debugging.is_refused(error, settings.debugger):
+                raise
+            SCREEN.print(debugging.NOTE)
+    return _fit(settings, name, data, debugging.WITHOUT)
+
+
+def _fit(settings: Settings, name: str, data: str, debugger: Mapping[str, Any]) -> None:
+    made = estimator(settings, debugger)
+    if settings.spot:
+        made.checkpoint_s3_uri = settings.below("checkpoints", name)
+    made.fit({"training": data}, job_name=name, wait=False, logs=False)
 
 
 def show(settings: Settings, name: str) -> None:
@@ -62,16 +82,20 @@ def show(settings: Settings, name: str) -> None:
         log.show()
         time.sleep(LOOK_EVERY)
     log.show()
+    _tell(settings, job)
     if job["TrainingJobStatus"] == "Failed":
         raise DeskError(f"job {name} failed: {job['FailureReason']}")
+    SCREEN.print(f"model: {job['ModelArtifacts']['S3ModelArtifacts']}")
+
+
+def _tell(settings: Settings, job: Mapping[str, Any]) -> None:
+    """Metrics, verdicts, cost and report of a job that has ended, well or not."""
     for metric in job.get("FinalMetricDataList", []):
         SCREEN.print(f"  {metric['MetricName']:<18} {metric['Value']:.4g}")
-    seconds = job.get("BillableTimeInSeconds", 0)
-    SCREEN.print(
-        f"{job['TrainingJobStatus'].lower()}: {seconds} s billed on {settings.instances} x {settings.instance_type}"
-    )
-    SCREEN.print(f"model: {job['ModelArtifacts']['S3ModelArtifacts']}")
-    fetch(settings, name)
+    for line in debugging.verdicts(job):
+        SCREEN.print(line, markup=False)
+    SCREEN.print(f"{job['TrainingJobStatus'].lower()}: {instances.bill(settings, job)}")
+    fetch(settings, job["TrainingJobName"])
 
 
 class Log:

@@ -35,7 +35,7 @@ def transform(settings: Settings, source: str, model_source: str = "") -> None:
         accept="application/json",
         max_concurrent_transforms=4,
         max_payload=6,
-        tags=settings.tags,
+        tags=settings.labels,
         sagemaker_session=sdk,
     )
     made.transform(source, content_type="application/octet-stream", job_name=name, wait=False, logs=False)

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from desk import DeskError
 from ways import OUT
+from workflow import instances
 from workflow.account import ENDED, LOOK_EVERY, SCREEN, client, new_name, uploaded
 from workflow.settings import Settings
 from workflow.train import DEFINITIONS, estimator
@@ -39,7 +40,7 @@ def tune(settings: Settings, warm_start: str = "") -> None:
         max_parallel_jobs=settings.parallel_trials,
         early_stopping_type="Auto" if settings.early_stopping and settings.strategy != "Hyperband" else "Off",
         warm_start_config=parent,
-        tags=settings.tags,
+        tags=settings.labels,
     )
     tuner.fit({"training": data}, job_name=name, wait=False)
     SCREEN.print(f"tuning job: {name}")
@@ -85,7 +86,19 @@ def show(settings: Settings, name: str) -> None:
     picture = OUT / f"{name}.png"
     draw(trials, settings.objective, picture)
     SCREEN.print(f"picture: {picture}")
+    SCREEN.print(f"billed: {_bill(settings, sagemaker, trials)}")
+    if "BestTrainingJob" not in job:
+        raise DeskError(f"tuning job {name} is {job['HyperParameterTuningJobStatus']}; no trial has measured anything")
+    tuned = sorted(job["BestTrainingJob"]["TunedHyperParameters"].items())
+    SCREEN.print("values: " + " ".join(f"hyperparameters.{key}={value}" for key, value in tuned))
     SCREEN.print(f"best: {job['BestTrainingJob']['TrainingJobName']}; make sm-deploy JOB={name}")
+
+
+def _bill(settings: Settings, sagemaker: Any, trials: Sequence[dict[str, Any]]) -> str:
+    """What all trials have cost together; their instances are alike."""
+    jobs = [sagemaker.describe_training_job(TrainingJobName=trial["TrainingJobName"]) for trial in trials]
+    members = ("BillableTimeInSeconds", "TrainingTimeInSeconds")
+    return instances.bill(settings, {**jobs[0], **{key: sum(job.get(key, 0) for job in jobs) for key in members}})
 
 
 def table(trials: Sequence[dict[str, Any]], objective: str) -> Table:

@@ -3,13 +3,15 @@
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from started import BUCKET, KEYS, REGION, ROLE, Api
+from typer.testing import CliRunner
 
 import ways
+from desk import DeskError
 
 IMAGE = os.environ.get("IMAGE") or ways.DEFAULT_IMAGE
 # From scratch on small pictures: seconds, not minutes.
@@ -39,13 +41,15 @@ class Desk:
     api: Api
     home: Path
 
-    def start(self, command: str, *words: str, settings: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":
+    @property
+    def variables(self) -> dict[str, str]:
         own = {"DESK_ROLE": ROLE, "DESK_BUCKET": BUCKET, "DESK_REGION": REGION, "DESK_IMAGE": IMAGE}
         paths = {"PYTHONPATH": str(ways.ROOT / "scripts"), "HOME": str(self.home)}
-        environment = {**os.environ, **KEYS, **own, **paths, "AWS_ENDPOINT_URL": self.api.url}
-        chosen = {**SETTINGS, **(settings or {})}
-        values = [word for name, value in chosen.items() for word in ("--set", f"{name}={value}")]
-        argv = [sys.executable, "-m", "workflow", command, *values, *words]
+        return {**KEYS, **own, **paths, "AWS_ENDPOINT_URL": self.api.url}
+
+    def start(self, command: str, *words: str, settings: Mapping[str, str] | None = None) -> "subprocess.Popen[str]":
+        environment = {**os.environ, **self.variables}
+        argv = [sys.executable, "-m", "workflow", *argument_list(command, words, settings)]
         return subprocess.Popen(argv, env=environment, stdout=-1, stderr=subprocess.STDOUT, text=True)
 
     def run(self, command: str, *words: str, code: int = 0, settings: Mapping[str, str] | None = None) -> str:
@@ -59,6 +63,26 @@ class Desk:
             process.kill()
         assert process.returncode == code, output
         return output
+
+
+def argument_list(command: str, words: Sequence[str], settings: Mapping[str, str] | None) -> list[str]:
+    chosen = {**SETTINGS, **(settings or {})}
+    values = [word for name, value in chosen.items() for word in ("--set", f"{name}={value}")]
+    return [command, *values, *words]
+
+
+class Quick(Desk):
+    """The same commands in this process: the SDK is loaded once."""
+
+    def run(self, command: str, *words: str, code: int = 0, settings: Mapping[str, str] | None = None) -> str:
+        from workflow.__main__ import app
+
+        done = CliRunner().invoke(app, argument_list(command, words, settings), env=self.variables)
+        if isinstance(done.exception, DeskError):
+            assert code == 2, done.exception
+            return f"{done.output}workflow: {done.exception}\n"
+        assert done.exit_code == code, (done.output, done.exception)
+        return done.output
 
 
 def after(text: str, word: str) -> str:

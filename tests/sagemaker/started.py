@@ -25,7 +25,8 @@ JUNK = {"Name": "junk", "Regex": r"junk=(\w+);"}
 _FAKE = """
 import sys, threading, pathlib, ways
 from local_sagemaker.server import serving
-with serving(pathlib.Path(sys.argv[1]), "127.0.0.1", 0, ways.InVenv(pathlib.Path(sys.argv[2]))) as server:
+way, debugger = ways.InVenv(pathlib.Path(sys.argv[2])), "--no-debugger" not in sys.argv
+with serving(pathlib.Path(sys.argv[1]), "127.0.0.1", 0, way, debugger) as server:
     print(f"AWS_ENDPOINT_URL=http://127.0.0.1:{server.port}", flush=True)
     sys.stdin.read()
 """
@@ -123,10 +124,10 @@ def wait(read: Callable[[], Any], good: Callable[[Any], bool], seconds: float = 
 
 
 @contextmanager
-def running(state: Path, venv: Path | None = None) -> Iterator[Api]:
+def running(state: Path, venv: Path | None = None, *more: str) -> Iterator[Api]:
     """The server: with the stand-ins of a venv, else as `make local-sagemaker` starts it."""
     own = ["-m", "local_sagemaker", "--port", "0", "--state", str(state)]
-    words = ["-c", _FAKE, str(state), str(venv)] if venv else own
+    words = [*(["-c", _FAKE, str(state), str(venv)] if venv else own), *more]
     paths = {"PYTHONPATH": os.pathsep.join([str(ways.ROOT / "scripts"), os.environ.get("PYTHONPATH", "")])}
     log = state.parent / f"{state.name}.log"
     with log.open("ab") as errors:

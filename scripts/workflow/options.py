@@ -1,0 +1,68 @@
+"""The tables of sagemaker.toml, one class each."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def _split(value: Any) -> Any:
+    """The command line gives a list as a,b,c."""
+    return value.split(",") if isinstance(value, str) else value
+
+
+Words = Annotated[list[str], BeforeValidator(_split)]
+Range = Annotated[list[float | int | str], BeforeValidator(_split)]
+
+
+class Table(BaseModel):
+    """Frozen, and nothing but its own names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Debugger(Table):
+    """AWS's Debugger, beside the image's own rules."""
+
+    use: Literal["auto", "on", "off"] = "auto"
+    rules: Words = ["VanishingGradient", "ExplodingTensor", "PoorWeightInitialization"]
+    save_interval: int = Field(100, ge=1)
+    profile_milliseconds: Literal[100, 200, 500, 1000, 5000, 60000] = 500
+
+
+class Vpc(Table):
+    """Where jobs and endpoints run; both lists or none."""
+
+    subnets: Words = []
+    security_groups: Words = []
+
+
+class Autoscaling(Table):
+    """Of an endpoint; `most` above the number of instances switches it on."""
+
+    most: int = Field(0, ge=0)
+    requests_a_minute: float = Field(600, gt=0)
+    waiting: float = Field(5, gt=0)
+    grow_seconds: int = Field(60, ge=0)
+    shrink_seconds: int = Field(300, ge=0)
+
+
+class Serverless(Table):
+    """Of a serverless endpoint."""
+
+    memory_mb: Literal[1024, 2048, 3072, 4096, 5120, 6144] = 4096
+    concurrency: int = Field(5, ge=1, le=200)
+
+
+class Canary(Table):
+    """How an update reaches an endpoint that answers already."""
+
+    percent: int = Field(0, ge=0, le=50)
+    wait_seconds: int = Field(300, ge=0, le=3600)
+    errors: int = Field(1, ge=1)
+    alarms: Annotated[Words, Field(max_length=9)] = []
+
+
+class Capture(Table):
+    """What an endpoint keeps of requests and answers."""
+
+    percent: int = Field(0, ge=0, le=100)
