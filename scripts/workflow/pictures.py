@@ -78,10 +78,11 @@ def _check_readable(found: PictureSet) -> None:
 
 
 def _is_readable(path: Path) -> bool:
-    """Whether Pillow knows the format and finds the file whole, as far as can be seen without decoding it."""
+    """Whether Pillow knows the format and can decode all of it; a JPEG at an eighth of its size, for speed."""
     try:
         with Image.open(path) as picture:
-            picture.verify()
+            picture.draft(picture.mode, (1, 1))
+            picture.load()
     except Exception:  # Pillow's formats raise many kinds
         return False
     return True
