@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -143,12 +143,12 @@ class LogStream:
             self._logs.put_log_events(self._group, self._stream, events)
 
 
-def put_metric(region: str, namespace: str, job: str, name: str, value: float) -> None:
-    """One value of a job's metric, where the SDK's analytics look for it."""
+def put_metric(region: str, namespace: str, dimensions: Mapping[str, str], name: str, value: float) -> None:
+    """One value of a metric, where the SDK's analytics and alarms look for it."""
     backend: Any = get_backend("cloudwatch")[ACCOUNT][region]
-    dimension = [{"Name": "TrainingJobName", "Value": job}]
+    of = [{"Name": key, "Value": text} for key, text in dimensions.items()]
     now = datetime.now(UTC).replace(tzinfo=None)  # moto compares times without a zone
-    datum = {"MetricName": name, "Value": value, "Dimensions": dimension, "Timestamp": now}
+    datum = {"MetricName": name, "Value": value, "Dimensions": of, "Timestamp": now}
     backend.put_metric_data(namespace, [datum])
 
 

@@ -8,16 +8,18 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 from local_sagemaker.aws import LogStream, arn
+from local_sagemaker.endpoint_record import pending_of, region_of, shown_of, summary_of
 from local_sagemaker.errors import ApiError, in_use, invalid
 from local_sagemaker.listing import page
 from local_sagemaker.models import CONFIG, MODEL, container_of
 from local_sagemaker.platform import Platform
+from local_sagemaker.rollout import Rollout, Stage, plan
 from local_sagemaker.store import Record, public
 from local_sagemaker.variant import LOG_GROUP, StartError, Variant
 
 Operation = Callable[[Record, str], Record]
 KIND = "Endpoint"
-_BUSY = ("Creating", "Updating", "Deleting")
+_BUSY = ("Creating", "Updating", "RollingBack", "Deleting")
 _SUMMARY = ("EndpointName", "EndpointArn", "CreationTime", "LastModifiedTime", "EndpointStatus")
 _LOOK_AFTER_EVERY = 1.0
 _DRAIN_WITHIN, _DRAIN_EVERY = 60, 0.05
@@ -29,6 +31,7 @@ class Endpoints:
     def __init__(self, platform: Platform) -> None:
         self._platform, self._store = platform, platform.store
         self._live: dict[str, list[Variant]] = {}
+        self._new: dict[str, tuple[list[Variant], float]] = {}  # of an update that goes on, with their share
         self._lock = threading.Lock()
         self.operations: Mapping[str, Operation] = {
             "CreateEndpoint": self.create,
@@ -50,7 +53,8 @@ class Endpoints:
     def update(self, request: Record, _region: str) -> Record:
         """Begin to put other variants behind an endpoint."""
         name, config = request["EndpointName"], request["EndpointConfigName"]
-        self._store.get(CONFIG, config)
+        hosts = self._store.get(CONFIG, config)["ProductionVariants"][0].get("InitialInstanceCount", 1)
+        rollout = plan(request.get("DeploymentConfig"), hosts, region_of(self._store.get(KIND, name)))
 
         def change(record: Record) -> None:
             if record["EndpointStatus"] in _BUSY:
@@ -58,7 +62,7 @@ class Endpoints:
             record["EndpointStatus"] = "Updating"
 
         record = self._store.change(KIND, name, change)
-        self._start_soon(name, config)
+        self._start_soon(name, config, rollout)
         return {"EndpointArn": record["EndpointArn"]}
 
     def delete(self, request: Record, _region: str) -> Record:
@@ -85,6 +89,8 @@ class Endpoints:
         """The variant that answers a request; it is not ended before the block is left."""
         with self._lock:
             chosen = self._choose(name, wanted)
+            if chosen.busy >= chosen.serverless.get("MaxConcurrency", chosen.busy + 1):
+                raise ApiError("ThrottlingException", f"Endpoint {name} is at its MaxConcurrency; ask again.", 429)
             chosen.busy += 1
         try:
             yield chosen
@@ -95,7 +101,9 @@ class Endpoints:
     def _choose(self, name: str, wanted: str) -> Variant:
         """The wanted variant, else one by weight."""
         status = self._store.get(KIND, name)["EndpointStatus"]
-        live = [each for each in self._live.get(name, []) if wanted in ("", each.config["VariantName"])]
+        new, share = self._new.get(name, ([], 0.0))
+        variants = new if random.random() < share else self._live.get(name, [])
+        live = [each for each in variants if wanted in ("", each.name)]
         if not live:
             reason = f"has no variant {wanted!r}" if wanted else f"is {status}, not InService"
             raise ApiError("ValidationError", f"Endpoint {name} {reason}.")
@@ -105,6 +113,10 @@ class Endpoints:
     def config(self, name: str) -> Record:
         """The configuration that an endpoint was last given."""
         return self._store.get(CONFIG, self._store.get(KIND, name)["EndpointConfigName"])
+
+    def region(self, name: str) -> str:
+        """Where an endpoint was made."""
+        return region_of(self._store.get(KIND, name))
 
     def recover(self) -> None:
         """After a restart: what was in service is started again."""
@@ -120,16 +132,23 @@ class Endpoints:
         """Stop all machines; the records stay."""
         for name in list(self._live):
             self._stop(self._live.pop(name))
+        for started, _ in list(self._new.values()):
+            self._stop(started)
 
-    def _start_soon(self, name: str, config: str) -> None:
-        threading.Thread(target=self._start, args=(name, config), daemon=True).start()
+    def _start_soon(self, name: str, config: str, rollout: Rollout | None = None) -> None:
+        threading.Thread(target=self._start, args=(name, config, rollout), daemon=True).start()
 
-    def _start(self, name: str, config_name: str) -> None:
+    def _start(self, name: str, config_name: str, rollout: Rollout | None) -> None:
         started: list[Variant] = []
         try:
             for variant in self._variants(name, config_name):
                 started.append(variant)
+                self._tell(name, config_name, started, "Creating")
                 variant.start()
+            alarm = self._go_over(name, config_name, started, rollout) if rollout else ""
+            if alarm:
+                self._store.update(KIND, name, EndpointStatus="RollingBack")
+                raise StartError(f"The alarm {alarm} of AutoRollbackConfiguration sounded; rolled back.")
         except (StartError, ApiError) as error:
             self._failed(name, started, str(error))
         except Exception as error:
@@ -138,9 +157,28 @@ class Endpoints:
         else:
             self._swap(name, config_name, started)
 
+    def _go_over(self, name: str, config_name: str, started: list[Variant], rollout: Rollout) -> str:
+        """Give new variants their requests, stage by stage; the alarm that ended it, or nothing."""
+
+        def enter(stage: Stage) -> None:
+            with self._lock:
+                self._new[name] = (started, stage.share)
+            self._tell(name, config_name, started, stage.word, f"{stage.share:.0%} of the requests go to the new model")
+
+        try:
+            return rollout.go(enter)
+        finally:
+            with self._lock:
+                self._new.pop(name, None)
+
+    def _tell(self, name: str, config_name: str, started: list[Variant], status: str, message: str = "") -> None:
+        """Say how far an update is."""
+        pending = pending_of(config_name, started, status, message)
+        self._store.update(KIND, name, PendingDeploymentSummary=pending)
+
     def _variants(self, name: str, config_name: str) -> list[Variant]:
         config = self._store.get(CONFIG, config_name)
-        region = self._store.get(KIND, name)["EndpointArn"].split(":")[3]
+        region = region_of(self._store.get(KIND, name))
         made = []
         for variant in config["ProductionVariants"]:
             container = container_of(self._store.get(MODEL, variant["ModelName"]))
@@ -155,11 +193,14 @@ class Endpoints:
         """New requests go to the new variants from here on; the old ones end when they have answered theirs."""
         with self._lock:
             old, self._live[name] = self._live.get(name, []), started
-        summaries = [_summary(variant) for variant in started]
+        shown = shown_of(self._store.get(CONFIG, config_name))
+        summaries = [summary_of(variant) for variant in started]
 
         def change(record: Record) -> None:
+            for member in ("FailureReason", "PendingDeploymentSummary", "AsyncInferenceConfig", "DataCaptureConfig"):
+                record.pop(member, None)
             record.update(EndpointStatus="InService", EndpointConfigName=config_name, ProductionVariants=summaries)
-            record.pop("FailureReason", None)
+            record.update(shown)
 
         self._store.change(KIND, name, change)
         threading.Thread(target=self._look_after, args=(name, started), daemon=True).start()
@@ -169,7 +210,12 @@ class Endpoints:
         """A first start has failed for good; an update leaves what was there."""
         self._stop(started)
         status = "InService" if self._live.get(name) else "Failed"
-        self._store.update(KIND, name, EndpointStatus=status, FailureReason=reason[:1024])
+
+        def change(record: Record) -> None:
+            record.pop("PendingDeploymentSummary", None)
+            record.update(EndpointStatus=status, FailureReason=reason[:1024])
+
+        self._store.change(KIND, name, change)
 
     def _look_after(self, name: str, variants: list[Variant]) -> None:
         """Start machines again that have ended by themselves, as the platform replaces an instance."""
@@ -199,17 +245,3 @@ class Endpoints:
                 variant.machine.tell()
         for variant in variants:
             variant.stop()
-
-
-def _summary(variant: Variant) -> Record:
-    image = variant.container["Image"]
-    count = variant.config.get("InitialInstanceCount", 1)
-    weight = variant.config.get("InitialVariantWeight", 1.0)
-    return {
-        "VariantName": variant.config["VariantName"],
-        "DeployedImages": [{"SpecifiedImage": image, "ResolvedImage": image, "ResolutionTime": time.time()}],
-        "CurrentWeight": weight,
-        "DesiredWeight": weight,
-        "CurrentInstanceCount": count,
-        "DesiredInstanceCount": count,
-    }

@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from werkzeug.wrappers import Request, Response
 
-from local_sagemaker.aws import Objects, Uri
+from local_sagemaker.aws import Objects, Uri, put_metric
+from local_sagemaker.capture import capture
 from local_sagemaker.endpoints import Endpoints
 from local_sagemaker.errors import ApiError, invalid
 from local_sagemaker.store import Record
@@ -18,7 +19,8 @@ from local_sagemaker.variant import Answer, Variant, model_error
 PREFIX = "/endpoints/"
 _PATH = re.compile(r"/endpoints/(?P<name>[^/]+)/(?P<kind>invocations|async-invocations)")
 # Of a request and of an answer, in bytes; the runtime's model says the same.
-LIMIT = 6_291_456
+LIMIT, SERVERLESS_LIMIT = 6_291_456, 4_194_304
+_METRICS = "AWS/SageMaker"
 _SECONDS, _ASYNC_SECONDS = 60, 900
 _TARGET_MODEL = "X-Amzn-SageMaker-Target-Model"
 _CUSTOM = "X-Amzn-SageMaker-Custom-Attributes"
@@ -46,14 +48,30 @@ class Invocations:
 
     def _now(self, name: str, request: Request) -> Response:
         body = request.get_data()
-        if len(body) > LIMIT:
-            raise ApiError("ValidationError", f"The request has {len(body)} bytes; an endpoint takes {LIMIT} at most.")
         wanted = request.headers.get("X-Amzn-SageMaker-Target-Variant", "")
         target = request.headers.get(_TARGET_MODEL, "")
         with self._endpoints.variant(name, wanted) as variant:
+            limit = SERVERLESS_LIMIT if variant.serverless else LIMIT
+            if len(body) > limit:
+                raise ApiError(
+                    "ValidationError", f"The request has {len(body)} bytes; an endpoint takes {limit} at most."
+                )
             if variant.many != bool(target):
                 raise invalid("TargetModel must be given to a multi-model endpoint, and to no other.")
-            return _response(_ask(variant, body, _headers(request), _SECONDS, target), variant)
+            headers = _headers(request)
+            answer = _ask(variant, body, headers, _SECONDS, target)
+            self._note(name, variant, (headers["Content-Type"], body), answer)
+            return _response(answer, variant)
+
+    def _note(self, name: str, variant: Variant, asked: tuple[str, bytes], answer: Answer) -> None:
+        """Metrics, and what data capture keeps."""
+        endpoint = {"EndpointName": name, "VariantName": variant.name}
+        region = self._endpoints.region(name)
+        put_metric(region, _METRICS, endpoint, "Invocations", 1)
+        for number in (4, 5):
+            put_metric(region, _METRICS, endpoint, f"Invocation{number}XXErrors", answer.status // 100 == number)
+        if config := self._endpoints.config(name).get("DataCaptureConfig"):
+            capture(self._objects, config, variant, asked, answer)
 
     def _later(self, name: str, request: Request) -> Response:
         config = self._endpoints.config(name).get("AsyncInferenceConfig")
@@ -97,7 +115,7 @@ def _response(answer: Answer, variant: Variant) -> Response:
         raise model_error(answer, "")
     if len(answer.body) > LIMIT:
         raise invalid(f"The model answered with {len(answer.body)} bytes; an endpoint gives {LIMIT} at most.")
-    headers: Record = {"x-Amzn-Invoked-Production-Variant": variant.config.get("VariantName", "")}
+    headers: Record = {"x-Amzn-Invoked-Production-Variant": variant.name}
     lowered = {name.lower(): value for name, value in answer.headers.items()}
     if _CUSTOM.lower() in lowered:
         headers[_CUSTOM] = lowered[_CUSTOM.lower()]

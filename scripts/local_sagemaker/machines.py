@@ -58,9 +58,13 @@ class Machines:
         flags = ("--network", network, "--network-alias", name, "--hostname", name) if network else ()
         return self._start(self._way(image, flags).train(base, {}, variables), log)
 
-    def serve(self, image: str, model: Path, port: int, variables: Mapping[str, str], log: Path) -> "Machine":
-        """Start `serve` for a model directory."""
-        return self._start(self._way(image).serve(model, port, variables), log)
+    def serve(
+        self, image: str, model: Path, port: int, variables: Mapping[str, str], log: Path, serverless_mb: int = 0
+    ) -> "Machine":
+        """Start `serve` for a model directory; a serverless one may write to /tmp only and has little memory."""
+        memory = f"{serverless_mb}m"
+        small = ("--read-only", "--tmpfs", "/tmp:exec", "--memory", memory, "--memory-swap", memory)
+        return self._start(self._way(image, small if serverless_mb else ()).serve(model, port, variables), log)
 
     def inside(self, folder: Path, mounted: Path) -> str:
         """The name that a path below the served model directory has for `serve`."""

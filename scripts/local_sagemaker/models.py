@@ -44,7 +44,8 @@ class Models:
     def create_config(self, request: Record, region: str) -> Record:
         """Name variants of models."""
         for variant in request["ProductionVariants"]:
-            self._store.get(MODEL, variant.get("ModelName", ""))
+            model = self._store.get(MODEL, variant.get("ModelName", ""))
+            _check_hosts(variant, model, request)
         name = request["EndpointConfigName"]
         record = {**request, "EndpointConfigArn": arn(region, "endpoint-config", name)}
         return {"EndpointConfigArn": self._store.create(CONFIG, name, record)["EndpointConfigArn"]}
@@ -56,6 +57,22 @@ class Models:
     def _list(self, kind: str, members: tuple[str, ...], answer: str, request: Record) -> Record:
         found = [record for record in self._store.all(kind) if request.get("NameContains", "") in record[f"{kind}Name"]]
         return page(request, answer, [{member: record[member] for member in members} for record in found])
+
+
+def _check_hosts(variant: Record, model: Record, config: Record) -> None:
+    """Instances or none; ApiError for what serverless endpoints do not have."""
+    if not variant.get("ServerlessConfig"):
+        if not variant.get("InstanceType") or not variant.get("InitialInstanceCount"):
+            raise invalid(f"Variant {variant['VariantName']!r} needs InstanceType and InitialInstanceCount.")
+        return
+    unknown = [
+        *(member for member in ("EnableNetworkIsolation", "VpcConfig") if model.get(member)),
+        *(member for member in ("DataCaptureConfig", "AsyncInferenceConfig", "KmsKeyId") if config.get(member)),
+        *(member for member in ("InstanceType", "InferenceAmiVersion") if variant.get(member)),
+        *(["Mode=MultiModel"] if container_of(model).get("Mode") == "MultiModel" else []),
+    ]
+    if unknown or variant["ServerlessConfig"]["MemorySizeInMB"] % 1024:
+        raise invalid(f"A serverless variant takes no {', '.join(unknown) or 'memory but in steps of 1024 MB'}.")
 
 
 def container_of(model: Record) -> Record:

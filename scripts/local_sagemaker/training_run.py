@@ -217,7 +217,7 @@ class TrainingRun:
         return Host(name, base, Follower(log, stream, definitions, self._measured), mirror)
 
     def _measured(self, name: str, value: float) -> None:
-        put_metric(self._region, LOG_GROUP, self._name, name, value)
+        put_metric(self._region, LOG_GROUP, {"TrainingJobName": self._name}, name, value)
         row = [time.time(), value]
         self._platform.store.change(
             KIND, self._name, lambda record: record.setdefault("_Metrics", {}).setdefault(name, []).append(row)

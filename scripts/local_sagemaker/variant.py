@@ -68,6 +68,16 @@ class Variant:
     _opening: threading.Lock = field(default_factory=threading.Lock)
 
     @property
+    def name(self) -> str:
+        """Of the variant, in its endpoint."""
+        return str(self.config["VariantName"])
+
+    @property
+    def serverless(self) -> Record:
+        """ServerlessConfig; empty where there are instances."""
+        return self.config.get("ServerlessConfig") or {}
+
+    @property
     def many(self) -> bool:
         """Whether it is a multi-model endpoint's."""
         return bool(self.container.get("Mode") == "MultiModel")
@@ -90,7 +100,8 @@ class Variant:
         self.port = free_port()
         log = self.place / "log"
         machines = self.platform.machines
-        self.machine = machines.serve(self.container["Image"], model, self.port, variables, log)
+        limit = self.serverless.get("MemorySizeInMB", 0)
+        self.machine = machines.serve(self.container["Image"], model, self.port, variables, log, limit)
         self._reader = threading.Thread(target=self._pass_on_log, args=(self.machine, log), daemon=True)
         self._reader.start()
 
@@ -138,7 +149,7 @@ class Variant:
             time.sleep(_LOOK_EVERY)
         tail = " | ".join((self.place / "log").read_text(errors="replace").splitlines()[-5:])
         raise StartError(
-            f"The primary container for production variant {self.config.get('VariantName', 'AllTraffic')} did not pass "
+            f"The primary container for production variant {self.name} did not pass "
             f"the ping health check. Its last lines: {tail}"[:1024]
         )
 

@@ -61,12 +61,13 @@ def deploy(job: Job = "", endpoint: Endpoint = "", values: Set = NO_SET) -> None
 def predict(
     path: Annotated[Path, typer.Option(help="A picture, or a folder of them.")],
     endpoint: Endpoint = "",
+    model_name: Annotated[str, typer.Option(help="Of a multi-model endpoint: NAME.tar.gz.")] = "",
     values: Set = NO_SET,
 ) -> None:
     """Ask the endpoint about pictures."""
     from workflow.predict import predict as work
 
-    explained(lambda: work(read(values), path, endpoint))
+    explained(lambda: work(read(values), path, endpoint, model_name))
 
 
 @app.command()

@@ -3,18 +3,16 @@
 import time
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 
 from desk import DeskError
-from workflow.account import LOOK_EVERY, SCREEN, client, new_name, newest, session
+from workflow import endpoint_log, scaling, serving
+from workflow.account import LOOK_EVERY, SCREEN, client, new_name, newest
 from workflow.settings import Settings
 
-# The driver of SageMaker's default hosts is too old for the image's CUDA 12.8.
-_GPU_AMI = "al2-ami-sagemaker-inference-gpu-3-1"
-_GPU_FAMILIES = ("ml.g", "ml.p")
 _BUSY = ("Creating", "Updating", "SystemUpdating", "RollingBack")
-_LOG_GROUP = "/aws/sagemaker/Endpoints"
 
 
 def deploy(settings: Settings, source: str = "", endpoint: str = "") -> None:
@@ -25,37 +23,56 @@ def deploy(settings: Settings, source: str = "", endpoint: str = "") -> None:
         source: a training job, a tuning job (its best) or s3://.../model.tar.gz; empty: the last training job.
         endpoint: its name; the project's when empty.
     """
-    name, made = endpoint or settings.project, new_name(settings, "model")
+    serving.check(settings)
+    name, sagemaker = endpoint or settings.project, client(settings, "sagemaker")
     artifact = find_artifact(settings, source)
-    sdk, sagemaker = session(settings), client(settings, "sagemaker")
-    create_model(settings, sdk, made, artifact)
     before = _describe(sagemaker, name)
-    variants = [_variant(settings, made)]
-    sagemaker.create_endpoint_config(EndpointConfigName=made, ProductionVariants=variants, Tags=settings.labels)
-    if before:
-        sagemaker.update_endpoint(EndpointName=name, EndpointConfigName=made)
-    else:
-        sagemaker.create_endpoint(EndpointName=name, EndpointConfigName=made, Tags=settings.labels)
+    if settings.serving == "multi-model":
+        artifact = _gather(settings, artifact)
+        if before and _serves(sagemaker, before, artifact):
+            SCREEN.print(f"endpoint: {name}, {before['EndpointStatus']}")
+            return
+    config = new_name(settings, "model")
+    sagemaker.create_model(**serving.model(settings, config, artifact))
+    sagemaker.create_endpoint_config(**serving.configuration(settings, config))
+    _begin(settings, name, config, before is not None)
     SCREEN.print(f"{'updating' if before else 'creating'} endpoint {name} with {artifact}")
     record = _wait(sagemaker, name)
-    if record["EndpointStatus"] != "InService" or record["EndpointConfigName"] != made:
-        raise DeskError(_why(settings, name, record))
+    if record["EndpointStatus"] != "InService" or record["EndpointConfigName"] != config:
+        raise DeskError(endpoint_log.explain(settings, name, record))
+    if settings.serving != "serverless" and settings.autoscaling.most > settings.serving_instances:
+        SCREEN.print(f"autoscaling: {scaling.scale(settings, name)}")
     SCREEN.print(f"endpoint: {name}, {record['EndpointStatus']}")
 
 
-def create_model(settings: Settings, sdk: Any, name: str, artifact: str) -> None:
-    """SageMaker's Model: image and artifact under a name."""
-    from sagemaker.model import Model
+def _begin(settings: Settings, name: str, config: str, update: bool) -> None:
+    sagemaker, names = client(settings, "sagemaker"), {"EndpointName": name, "EndpointConfigName": config}
+    if not update:
+        sagemaker.create_endpoint(**names, Tags=settings.labels)
+    elif settings.canary.percent:
+        sagemaker.update_endpoint(**names, DeploymentConfig=serving.deployment(settings, scaling.guard(settings, name)))
+    else:
+        sagemaker.update_endpoint(**names)
 
-    model = Model(
-        settings.image_uri,
-        artifact,
-        settings.role,
-        name=name,
-        sagemaker_session=sdk,
-        enable_network_isolation=settings.network_isolation,
-    )
-    model.create(instance_type=settings.serving_instance_type, tags=settings.labels)
+
+def _gather(settings: Settings, artifact: str) -> str:
+    """Lay an artifact beside the others of a multi-model endpoint; the place of all."""
+    parts = urlsplit(artifact)
+    # Of jobs/NAME/output/model.tar.gz the job's name; a new model under an old name would not be loaded.
+    words = parts.path.strip("/").split("/")
+    target = f"{words[-3]}.tar.gz" if words[-2:] == ["output", "model.tar.gz"] else words[-1]
+    key = urlsplit(settings.below("models", target)).path.lstrip("/")
+    source = {"Bucket": parts.netloc, "Key": parts.path.lstrip("/")}
+    client(settings, "s3").copy_object(Bucket=settings.bucket, Key=key, CopySource=source)
+    SCREEN.print(f"model: {target}; make sm-predict MODEL_NAME={target}")
+    return settings.below("models") + "/"
+
+
+def _serves(sagemaker: Any, endpoint: Mapping[str, Any], place: str) -> bool:
+    """Whether an endpoint serves all models of a place already."""
+    config = sagemaker.describe_endpoint_config(EndpointConfigName=endpoint["EndpointConfigName"])
+    model = sagemaker.describe_model(ModelName=config["ProductionVariants"][0]["ModelName"])
+    return bool(model["PrimaryContainer"].get("ModelDataUrl") == place)
 
 
 def find_artifact(settings: Settings, source: str) -> str:
@@ -89,22 +106,6 @@ def _best(sagemaker: Any, name: str) -> str:
     return str(job["BestTrainingJob"]["TrainingJobName"])
 
 
-def _variant(settings: Settings, model: str) -> Mapping[str, Any]:
-    """ProductionVariant with both time-outs, and on GPUs the host that fits the image."""
-    from sagemaker.session import production_variant
-
-    kind = settings.serving_instance_type
-    made: Mapping[str, Any] = production_variant(
-        model,
-        kind,
-        settings.serving_instances,
-        model_data_download_timeout=settings.startup_seconds,
-        container_startup_health_check_timeout=settings.startup_seconds,
-        inference_ami_version=_GPU_AMI if kind.startswith(_GPU_FAMILIES) else None,
-    )
-    return made
-
-
 def _describe(sagemaker: Any, name: str) -> Mapping[str, Any] | None:
     try:
         record: Mapping[str, Any] = sagemaker.describe_endpoint(EndpointName=name)
@@ -116,25 +117,21 @@ def _describe(sagemaker: Any, name: str) -> Mapping[str, Any] | None:
 
 
 def _wait(sagemaker: Any, name: str) -> Mapping[str, Any]:
-    with SCREEN.status(f"waiting for {name}"):
-        while True:
-            record: Mapping[str, Any] = sagemaker.describe_endpoint(EndpointName=name)
-            if record["EndpointStatus"] not in _BUSY:
-                return record
-            time.sleep(LOOK_EVERY)
+    """Wait for an endpoint, saying each step of it."""
+    told, began = "", time.monotonic()
+    while True:
+        record: Mapping[str, Any] = sagemaker.describe_endpoint(EndpointName=name)
+        if record["EndpointStatus"] not in _BUSY:
+            return record
+        if (step := _step(record)) != told:
+            SCREEN.print(f"  {time.monotonic() - began:4.0f} s  {step}")
+            told = step
+        time.sleep(LOOK_EVERY)
 
 
-def _why(settings: Settings, name: str, record: Mapping[str, Any]) -> str:
-    """Why an endpoint is not as it should be, with the container's own last lines."""
-    logs = client(settings, "logs")
-    try:
-        streams = logs.describe_log_streams(
-            logGroupName=f"{_LOG_GROUP}/{name}", orderBy="LastEventTime", descending=True
-        )
-        stream = streams["logStreams"][0]["logStreamName"]
-        events = logs.get_log_events(logGroupName=f"{_LOG_GROUP}/{name}", logStreamName=stream)["events"][-10:]
-        said = "\n".join(event["message"] for event in events)
-    except (ClientError, IndexError):
-        said = "nothing: the container did not start; is the image in this region, and does the host's driver fit?"
-    reason = f"endpoint {name}: {record.get('FailureReason', 'no reason given')}"
-    return f"{reason}\nthe container said:\n{said}" if said else reason
+def _step(record: Mapping[str, Any]) -> str:
+    """What happens to an endpoint now; an update's steps are those of its new instances."""
+    variants = record.get("PendingDeploymentSummary", {}).get("ProductionVariants", [])
+    statuses = [status for one in variants for status in one.get("VariantStatus", [])]
+    words = [status.get("StatusMessage") or status["Status"] for status in statuses[-1:]]
+    return ": ".join([record["EndpointStatus"], *words])

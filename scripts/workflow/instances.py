@@ -23,13 +23,13 @@ _PRICES = {
 # The drivers of SageMaker's default hosts are too old for the image's CUDA 12.8; Blackwell needs 570 and more, and only
 # gpu-2 was ever documented for p3.
 _HOSTS = {
-    r"ml\.(g7e|p6)": "al2023-ami-sagemaker-inference-gpu-4-1",
+    r"ml\.(g7e?|p6)": "al2023-ami-sagemaker-inference-gpu-4-1",
     r"ml\.p3": "al2-ami-sagemaker-inference-gpu-2",
     r"ml\.[gp]\d": "al2-ami-sagemaker-inference-gpu-3-1",
 }
 TRANSFORM_HOST = "al2-ami-sagemaker-batch-gpu-535"
 # AWS refuses a key for the volume of these: their own disks are encrypted by hardware.
-_OWN_DISK = re.compile(r"ml\.(g4ad|g5|g6e?|gr6|g7e|p4de?|p5\w*|p6[\w-]*|trn\d\w*|[a-z]+\d+[a-z]*d[a-z]*)\.")
+_OWN_DISK = re.compile(r"ml\.(g4ad|g5|g6e?|gr6|g7e?|p4de?|p5\w*|p6[\w-]*|trn\d\w*|[a-z]+\d+[a-z]*d[a-z]*)\.")
 
 
 def is_gpu(kind: str) -> bool:

@@ -26,7 +26,7 @@ class Debugger(Table):
     use: Literal["auto", "on", "off"] = "auto"
     rules: Words = ["VanishingGradient", "ExplodingTensor", "PoorWeightInitialization"]
     save_interval: int = Field(100, ge=1)
-    profile_milliseconds: Literal[100, 200, 500, 1000, 5000, 60000] = 500
+    profile_milliseconds: Annotated[Literal[100, 200, 500, 1000, 5000, 60000], BeforeValidator(int)] = 500
 
 
 class Vpc(Table):
@@ -49,7 +49,7 @@ class Autoscaling(Table):
 class Serverless(Table):
     """Of a serverless endpoint."""
 
-    memory_mb: Literal[1024, 2048, 3072, 4096, 5120, 6144] = 4096
+    memory_mb: int = Field(4096, ge=1024, le=6144, multiple_of=1024)
     concurrency: int = Field(5, ge=1, le=200)
 
 

@@ -15,7 +15,8 @@ from sagemaker.predictor import Predictor
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
 from desk import DeskError
-from workflow.account import SCREEN, session
+from workflow.account import SCREEN, client, session
+from workflow.asking_later import Queue
 from workflow.settings import Settings, existing
 
 _TRY_AGAIN = ("ThrottlingException", "ServiceUnavailable", "ModelNotReadyException", "InternalFailure")
@@ -43,7 +44,18 @@ def _worth_another_try(error: BaseException) -> bool:
 
 
 class ImagePredictor(Predictor):  # type: ignore[misc]
-    """The SDK's Predictor for this image."""
+    """The SDK's Predictor for this image.
+
+    Args:
+        endpoint: its name.
+        sdk: the SDK's Session.
+        model_name: which of a multi-model endpoint's, as NAME.tar.gz.
+        queue: where the endpoint is asynchronous.
+    """
+
+    def __init__(self, endpoint: str, sdk: Any = None, model_name: str = "", queue: Queue | None = None) -> None:
+        super().__init__(endpoint, sdk)
+        self._model_name, self._queue = model_name or None, queue
 
     def classify(self, picture: "bytes | Path | Image.Image | Any") -> Prediction:
         """Ask about one picture.
@@ -62,21 +74,30 @@ class ImagePredictor(Predictor):  # type: ignore[misc]
         with ThreadPoolExecutor(_AT_A_TIME) as workers:
             yield from workers.map(self.classify, pictures)
 
+    def classify_folder(self, folder: Path) -> Iterator[tuple[Path, Prediction]]:
+        """Ask about all pictures below a folder, several at a time, in the order of their names."""
+        files = _files(folder)
+        yield from zip(files, self.classify_many(files), strict=True)
+
     @retry(  # type: ignore[untyped-decorator]
         retry=retry_if_exception(_worth_another_try),
         stop=stop_after_attempt(5),
-        wait=wait_exponential_jitter(0.5, 8),
+        wait=wait_exponential_jitter(multiplier=0.5, max=8),
         reraise=True,
     )
     def _ask(self, body: bytes) -> bytes:
         headers = {"ContentType": "application/octet-stream", "Accept": "application/json"}
-        return bytes(self.predict(body, initial_args=headers))
+        if self._queue:
+            return self._queue.ask(body, headers)
+        return bytes(self.predict(body, initial_args=headers, target_model=self._model_name))
 
 
 def _said(file: Path, answers: Iterator[Prediction]) -> Prediction:
     """The next answer; what the model refuses becomes a sentence with the file's name."""
     try:
         return next(answers)
+    except DeskError as error:
+        raise DeskError(f"{file}: {error}") from None
     except ClientError as error:
         if error.response["Error"]["Code"] != "ModelError":
             raise
@@ -98,17 +119,26 @@ def as_bytes(picture: Any) -> bytes:
     return stream.getvalue()
 
 
-def predictor(settings: Settings, endpoint: str = "") -> ImagePredictor:
+def predictor(settings: Settings, endpoint: str = "", model_name: str = "") -> ImagePredictor:
     """The predictor of an endpoint; of the project's when none is named."""
-    return ImagePredictor(endpoint or settings.project, session(settings))
+    name = endpoint or settings.project
+    record = client(settings, "sagemaker").describe_endpoint(EndpointName=name)
+    queue = None
+    if record.get("AsyncInferenceConfig"):
+        runtime = client(settings, "sagemaker-runtime")
+        queue = Queue(name, settings.below("questions"), client(settings, "s3"), runtime)
+    return ImagePredictor(name, session(settings), model_name, queue)
 
 
-def predict(settings: Settings, path: Path, endpoint: str = "") -> None:
+def predict(settings: Settings, path: Path, endpoint: str = "", model_name: str = "") -> None:
     """Print the labels of a picture, or of all pictures below a folder."""
-    there = existing(path, "a picture or a folder of pictures")
-    files = sorted(file for file in there.rglob("[!.]*") if file.is_file()) if there.is_dir() else [there]
-    answers = predictor(settings, endpoint).classify_many(files)
+    files = _files(existing(path, "a picture or a folder of pictures"))
+    answers = predictor(settings, endpoint, model_name).classify_many(files)
     for file in files:
         answer = _said(file, answers)
         best = zip(answer.labels, answer.probabilities, strict=True)
-        SCREEN.print(f"{file}: " + ", ".join(f"{label} {share:.1%}" for label, share in best))
+        SCREEN.print(f"{file}: " + ", ".join(f"{label} {share:.1%}" for label, share in best), markup=False)
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(file for file in path.rglob("[!.]*") if file.is_file()) if path.is_dir() else [path]

@@ -2,12 +2,14 @@
 
 import json
 import time
+from typing import Any
 from urllib.parse import urlsplit
 
 from desk import DeskError
 from ways import OUT
-from workflow.account import ENDED, LOOK_EVERY, SCREEN, client, new_name, session
-from workflow.deploy import create_model, find_artifact
+from workflow import instances, serving
+from workflow.account import ENDED, LOOK_EVERY, SCREEN, client, new_name
+from workflow.deploy import find_artifact
 from workflow.settings import Settings
 
 
@@ -19,29 +21,44 @@ def transform(settings: Settings, source: str, model_source: str = "") -> None:
         source: s3://bucket/prefix of pictures.
         model_source: as `deploy` takes it.
     """
-    from sagemaker.transformer import Transformer
-
     if not source.startswith("s3://"):
         raise DeskError(f"{source} is no place in S3; write s3://bucket/prefix, for example {settings.data_uri}/test")
-    name, sdk = new_name(settings, "batch"), session(settings)
-    create_model(settings, sdk, name, find_artifact(settings, model_source))
+    name, sagemaker = new_name(settings, "batch"), client(settings, "sagemaker")
+    sagemaker.create_model(**serving.model(settings, name, find_artifact(settings, model_source), "real-time"))
     place = settings.below("transforms", name)
-    made = Transformer(
-        name,
-        1,
-        settings.serving_instance_type,
-        strategy="SingleRecord",
-        output_path=place,
-        accept="application/json",
-        max_concurrent_transforms=4,
-        max_payload=6,
-        tags=settings.labels,
-        sagemaker_session=sdk,
-    )
-    made.transform(source, content_type="application/octet-stream", job_name=name, wait=False, logs=False)
+    sagemaker.create_transform_job(**_request(settings, name, source, place))
     SCREEN.print(f"transform job: {name}")
     _wait(settings, name)
     _join(settings, name, place)
+
+
+def _request(settings: Settings, name: str, source: str, place: str) -> dict[str, Any]:
+    """CreateTransformJob's request; the SDK's Transformer does not know of the host that fits a GPU."""
+    kind = settings.serving_instance_type
+    volume = instances.volume_key(settings, kind)
+    return {
+        "TransformJobName": name,
+        "ModelName": name,
+        "BatchStrategy": "SingleRecord",
+        "MaxConcurrentTransforms": 4,
+        "MaxPayloadInMB": 6,
+        "TransformInput": {
+            "DataSource": {"S3DataSource": {"S3DataType": "S3Prefix", "S3Uri": source}},
+            "ContentType": "application/octet-stream",
+        },
+        "TransformOutput": {
+            "S3OutputPath": place,
+            "Accept": "application/json",
+            **({"KmsKeyId": settings.kms_key} if settings.kms_key else {}),
+        },
+        "TransformResources": {
+            "InstanceType": kind,
+            "InstanceCount": 1,
+            **({"TransformAmiVersion": instances.TRANSFORM_HOST} if instances.is_gpu(kind) else {}),
+            **({"VolumeKmsKeyId": volume} if volume else {}),
+        },
+        "Tags": settings.labels,
+    }
 
 
 def _wait(settings: Settings, name: str) -> None:

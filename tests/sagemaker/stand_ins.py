@@ -40,7 +40,8 @@ if chosen.get("rules"):
     (base / "output" / "data" / "rules.json").write_text(chosen["rules"])
 """
 
-# Answers with its model's name; a model named "broken" never becomes healthy, one named "refuses" answers 400.
+# Answers with its model's name; a model named "broken" never becomes healthy; "refuses" answers 400,
+# "fails" 500, "slow" after half a second, "labels" as the image does.
 SERVE = """
 import http.server, json, os, pathlib, signal, sys, threading, time
 base = pathlib.Path(os.environ["SAGEMAKER_BASE_DIR"])
@@ -77,9 +78,15 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(200, {})
         if self.path == "/invocations" and name == "refuses":
             return self.answer(400, {"message": "no picture"})
+        if self.path == "/invocations" and name == "fails":
+            return self.answer(500, {"message": "broken inside"})
+        if name == "slow":
+            time.sleep(0.5)
         if body == b"end":
             os._exit(1)
         who = name if self.path == "/invocations" else models[self.path.split("/")[2]]
+        if who == "labels":
+            return self.answer(200, {"topk_labels": ["dog", "cat"], "topk_probs": [0.75, 0.25]})
         custom = self.headers.get("X-Amzn-SageMaker-Custom-Attributes", "none")
         batch, secret = os.environ.get("SAGEMAKER_BATCH"), self.headers.get("X-Secret")
         kind = self.headers["Content-Type"]

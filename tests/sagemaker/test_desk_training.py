@@ -49,10 +49,11 @@ def train(desk: Desk, **settings: str) -> tuple[str, Any]:
 
 def test_awss_debugger_watches_where_the_account_has_it(desk: Desk) -> None:
     verdicts = [{"rule": "DeadRelu", "status": "issue", "reason": "half of layer1 is dead"}]
-    said, job = train(desk, debugger__rules="DeadRelu,ExplodingTensor", hyperparameters__rules=json.dumps(verdicts))
+    chosen = {"debugger__rules": "DeadRelu,ExplodingTensor", "debugger__profile_milliseconds": "1000"}
+    said, job = train(desk, hyperparameters__rules=json.dumps(verdicts), **chosen)
     assert "  rule DeadRelu: IssuesFound: half of layer1 is dead" in said
     assert "  rule ExplodingTensor: Error: train wrote no verdict on this rule" in said
-    assert job["ProfilerConfig"]["ProfilingIntervalInMilliseconds"] == 500
+    assert job["ProfilerConfig"]["ProfilingIntervalInMilliseconds"] == 1000
     saved = {
         one["CollectionName"]: one["CollectionParameters"] for one in job["DebugHookConfig"]["CollectionConfigurations"]
     }
