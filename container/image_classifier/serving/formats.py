@@ -81,13 +81,9 @@ class Options:
     def headers(self) -> dict[str, str]:
         """As headers for the worker."""
         boundary = f"; boundary={self.boundary}" if self.boundary else ""
-        return {
-            wire.CONTENT_TYPE: f"{self.body}{boundary}",
-            wire.OUTPUT: self.output,
-            wire.TOP_K: str(self.top_k),
-            wire.THRESHOLD: repr(self.threshold),
-            wire.FULL: str(self.full).lower(),
-        }
+        headers = {wire.CONTENT_TYPE: f"{self.body}{boundary}", wire.OUTPUT: self.output, wire.TOP_K: str(self.top_k)}
+        headers |= {wire.THRESHOLD: repr(self.threshold)} if self.threshold else {}
+        return headers | ({wire.FULL: "true"} if self.full else {})
 
     @classmethod
     def from_headers(cls, header: Callable[[str], str | None], default_top_k: int) -> "Options":

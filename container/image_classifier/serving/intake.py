@@ -58,7 +58,8 @@ class Intake:
 
     async def _chunk(self) -> bytes:
         try:
-            return await asyncio.wait_for(self.request.content.readany(), IDLE_SECONDS)
+            async with asyncio.timeout(IDLE_SECONDS):
+                return await self.request.content.readany()
         except TimeoutError:
             reason = f"The body stopped coming for {IDLE_SECONDS} seconds; send it again."
             raise RequestError(408, "slow_body", reason) from None

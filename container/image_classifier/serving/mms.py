@@ -34,6 +34,7 @@ PARENT_ATTEMPTS = 3
 UNLOAD_SECONDS = 20
 END_SECONDS = 3  # for a worker to end by itself
 STATUS_SECONDS = 2
+UNSENT = ("Accept", "Accept-Encoding", "User-Agent")  # a worker would read each, with four system calls
 
 
 @dataclass
@@ -56,7 +57,9 @@ class ModelServer:
 
     def _client(self, name: str) -> aiohttp.ClientSession:
         connector = aiohttp.UnixConnector(path=str(self.folder / name), limit=0)
-        return aiohttp.ClientSession(base_url="http://mms", connector=connector, auto_decompress=False)
+        return aiohttp.ClientSession(
+            base_url="http://mms", connector=connector, auto_decompress=False, skip_auto_headers=UNSENT
+        )
 
     async def start(self) -> None:
         """Start Java and wait until it answers.

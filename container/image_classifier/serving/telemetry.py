@@ -27,13 +27,14 @@ class Telemetry:
             buckets=_SECONDS,
             registry=self._registry,
         )
-        self._stages = Histogram(
+        stages = Histogram(
             "classifier_stage_seconds",
             "Parts of a prediction; queue is all that is not decode, forward or encode.",
             ["stage"],
             buckets=_SECONDS,
             registry=self._registry,
         )
+        self._stages = {name: stages.labels(name) for name in ("queue", *STAGES)}
         self._records = Histogram(
             "classifier_batch_records", "Pictures in a request.", buckets=_RECORDS, registry=self._registry
         )
@@ -62,7 +63,7 @@ class Telemetry:
         told = _parse(stages)
         spent = {name: told[name] for name in STAGES if name in told}
         for name, duration in {"queue": max(0.0, seconds - sum(spent.values())), **spent}.items():
-            self._stages.labels(name).observe(duration)
+            self._stages[name].observe(duration)
         if "records" in told:
             self._records.observe(told["records"])
 

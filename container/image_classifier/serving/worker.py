@@ -10,6 +10,7 @@ else another worker, which is replaced; never Java or the front door, which all 
 import os
 import signal
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,17 @@ def handle(data: list[dict[str, bytes]] | None, context: Any) -> list[bytes] | N
     if data is None:
         _load(context)
         return None
-    signal.setitimer(signal.ITIMER_REAL, Settings.from_environment().request_seconds + GRACE)
+    signal.setitimer(signal.ITIMER_REAL, _deadline())
     try:
         return handler.handle(data, context)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+@cache
+def _deadline() -> int:
+    """Seconds; read once, since a worker's environment does not change."""
+    return Settings.from_environment().request_seconds + GRACE
 
 
 def _load(context: Any) -> None:
