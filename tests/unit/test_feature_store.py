@@ -2,17 +2,21 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from image_classifier import networks
+from image_classifier.errors import UserError
 from image_classifier.images import Preprocessing
-from image_classifier.training import feature_store, features
+from image_classifier.training import feature_store
 from image_classifier.training.dataset import Split
 from image_classifier.training.evaluation import Evaluator
 from image_classifier.training.feature_store import FeatureStore
+from image_classifier.training.features import Extractor
+from image_classifier.training.rejects import Rejects
 from image_classifier.training.sources import FeatureSource, PictureSource
 from image_classifier.training.stopping import Stop
 
@@ -30,7 +34,7 @@ def extract(pictures: PictureSource, store: FeatureStore, seed: int = 0) -> Feat
     torch.manual_seed(seed)
     network = networks.build(ARCHITECTURE, 2)
     evaluator = Evaluator(torch.device("cpu"), 4, Stop())
-    return features.extract(network, ARCHITECTURE, pictures, evaluator, "Features", store)
+    return Extractor(network, ARCHITECTURE, evaluator, store).extract(pictures, "Features")
 
 
 def test_what_was_kept_is_found_in_the_folder_or_in_the_channel(tmp_path: Path) -> None:
@@ -84,3 +88,21 @@ def test_the_names_of_the_pictures_do_not_count(pictures: PictureSource, tmp_pat
     weights = {"a": torch.ones(2)}
     assert feature_store.key(weights, pictures.split.paths) == feature_store.key(weights, [Path(p) for p in moved])
     assert feature_store.key(weights, pictures.split.paths, 1) != feature_store.key(weights, pictures.split.paths, 2)
+
+
+def test_a_picture_that_the_first_run_left_out_is_named_by_the_second_too(
+    pictures: PictureSource, tmp_path: Path
+) -> None:
+    bad = pictures.split.paths[1]
+    bad.write_bytes(b"no picture")
+    store = FeatureStore(tmp_path / "store")
+    first, second = (
+        (extract(replace(pictures, rejects=rejects), store), rejects)
+        for rejects in (Rejects(limit=1), Rejects(limit=1))
+    )
+    assert first[0].targets.tolist() == second[0].targets.tolist() == [0, 0, 1, 1]
+    assert torch.equal(first[0].features, second[0].features)
+    assert first[1].found == second[1].found
+    assert list(second[1].found) == [bad]
+    with pytest.raises(UserError, match="max_bad_pictures=0"):
+        extract(replace(pictures, rejects=Rejects(limit=0)), store)

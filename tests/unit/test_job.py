@@ -36,6 +36,8 @@ TUNED = {  # a probe, two rates, an average of the weights
     "schedule": "one_cycle",
     "augmentation": "standard",
 }
+COSTS = tuple(f"{use}_seconds" for use in ("features", "forward_backward", "evaluation", "waiting", "decode"))
+COSTS += ("job_images_per_second", "matrix_peak_share")
 COMMON = {"epochs": "2", "batch_size": "4", "image_size": "32", "learning_rate": "0.01"}
 
 
@@ -151,6 +153,7 @@ def test_the_artifact_tells_what_it_is(trained: Path) -> None:
         "test_accuracy",
         "calibration_error",
         "calibration_error_before",
+        *COSTS,
     }
     assert 0.05 <= config.temperature <= 20
     assert f"divided by {config.temperature:.4g}" in (trained / "model" / "README.md").read_text(encoding="utf-8")

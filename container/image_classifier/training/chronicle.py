@@ -1,7 +1,7 @@
 """Facts of the job, collected while it runs and written as `run.json` beside its results."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,10 +9,10 @@ from typing import Any
 
 from torch import nn
 
-from image_classifier.insight import timeline
 from image_classifier.insight.collections import activations
 from image_classifier.insight.run_facts import Phase, RunFacts
 from image_classifier.training import doubles
+from image_classifier.training.costs import Costs
 from image_classifier.training.dataset import Dataset
 
 _NORMALIZING = (
@@ -21,27 +21,23 @@ _NORMALIZING = (
     nn.LayerNorm,
     nn.GroupNorm,
 )
-# phases of the timeline, by what `run.json` calls the time they take
-_TIMES = {
-    "forward_backward": (timeline.step_phase(True),),
-    "waiting": (timeline.STARTING, timeline.WAITING),
-    "decode": (timeline.WORKING,),
-}
 
 
 @dataclass
 class Chronicle:
     """What is known so far."""
 
+    costs: Costs = field(default_factory=Costs)
     facts: dict[str, Any] = field(default_factory=dict)
     phases: list[Phase] = field(default_factory=list)
 
     @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        """Around one stretch of the job; it is kept however it ends."""
+    def phase(self, name: str, passes: float = 1.0) -> Iterator[None]:
+        """Around one stretch of the job; it is kept however it ends. See Costs.during."""
         start = time.time()
         try:
-            yield
+            with self.costs.during(name, passes):
+                yield
         finally:
             self.phases.append(Phase(name=name, start=start, end=time.time()))
 
@@ -49,19 +45,9 @@ class Chronicle:
         """Keep facts, by the names of RunFacts."""
         self.facts |= facts
 
-    def write(self, folder: Path, seconds: Mapping[str, float]) -> None:
-        """Write `run.json`.
-
-        Args:
-            folder: where the job's results are.
-            seconds: total of each phase of the timeline.
-        """
-        times = {name: sum(seconds.get(phase, 0.0) for phase in phases) for name, phases in _TIMES.items()}
-        times |= {"features": self._length("features"), "evaluation": self._length("validation", "test")}
-        RunFacts(**self.facts, phases=tuple(self.phases), seconds=times).write(folder)
-
-    def _length(self, *names: str) -> float:
-        return sum((phase.end - phase.start for phase in self.phases if phase.name in names), 0.0)
+    def write(self, folder: Path) -> None:
+        """Write `run.json` into the folder of the job's results."""
+        RunFacts(**self.facts, phases=tuple(self.phases), seconds=self.costs.seconds()).write(folder)
 
 
 def of_data(data: Dataset) -> dict[str, Any]:

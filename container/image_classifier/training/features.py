@@ -3,17 +3,18 @@
 import copy
 import logging
 import time
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from image_classifier import networks
 from image_classifier.training import feature_store
+from image_classifier.training.engine import fastest
 from image_classifier.training.evaluation import Evaluator
 from image_classifier.training.feature_store import FeatureStore
-from image_classifier.training.folding import folded
 from image_classifier.training.hyperparameters import Hyperparameters
-from image_classifier.training.sources import Batch, FeatureSource, PictureSource
+from image_classifier.training.sources import FeatureSource, PictureSource
 
 logger = logging.getLogger(__name__)
 
@@ -24,61 +25,85 @@ def stand_in(parameters: Hyperparameters, network: nn.Module) -> bool:
     return unchanging and networks.linear_head(network, parameters.architecture) is not None
 
 
-def extract(
-    network: nn.Module,
-    architecture: str,
-    source: PictureSource,
-    evaluator: Evaluator,
-    label: str,
-    store: FeatureStore | None = None,
-) -> FeatureSource:
-    """Run everything but the head over the pictures, or take what an earlier run kept; the network is not changed.
+@dataclass
+class Extractor:
+    """Everything but the head of a network, as it is now; the network is not changed."""
 
-    Pictures with `light` augmentation have two views, the plain and the mirrored one.
+    network: nn.Module
+    architecture: str
+    evaluator: Evaluator
+    store: FeatureStore | None = None
 
-    Raises:
-        Stopped: the job was asked to stop.
-    """
-    world = source.world
-    backbone = copy.deepcopy(network)
-    networks.replace_head(backbone, architecture, nn.Identity())
-    keeper = store if world.is_main else None
-    name = _name(backbone, architecture, source) if keeper else ""
-    kept = world.from_main(keeper.load(name) if keeper else None)
-    if kept is None:
-        features, targets = _compute(backbone, source, evaluator, label)
-        if keeper:
-            keeper.save(name, {"features": features, "targets": targets})
-        return FeatureSource(features, targets, source.seed, world)
-    logger.info("%s: %d pictures, kept from an earlier run (%s).", label, len(kept["targets"]), name)
-    return FeatureSource(kept["features"], kept["targets"], source.seed, world)
+    def __post_init__(self) -> None:
+        self._backbone = copy.deepcopy(self.network)
+        networks.replace_head(self._backbone, self.architecture, nn.Identity())
+        self._engine: nn.Module | None = None
+
+    def extract(self, source: PictureSource, label: str) -> FeatureSource:
+        """Run the backbone over the pictures, or take what an earlier run kept.
+
+        Pictures with `light` augmentation have two views, the plain and the mirrored one.
+
+        Raises:
+            Stopped: the job was asked to stop.
+            UserError: too many pictures cannot be used.
+        """
+        world = source.world
+        keeper = self.store if world.is_main else None
+        name = self._name(source) if keeper else ""
+        kept = world.from_main(keeper.load(name) if keeper else None)
+        if kept is None:
+            kept = self._compute(source, label)
+            if keeper:
+                keeper.save(name, kept)
+        else:
+            logger.info("%s: %d pictures, kept from an earlier run (%s).", label, len(kept["rows"]), name)
+        rows = kept["rows"].tolist()
+        for row in set(range(len(source))).difference(rows):
+            source.read(row)  # once more, so that this job's log names it and counts it
+        return FeatureSource(kept["features"], torch.tensor(source.split.targets)[rows], source.seed, world)
+
+    def _name(self, source: PictureSource) -> str:
+        facts = (source.preprocessing, source.max_pixels, _views(source), torch.__version__, "rows")
+        return f"{self.architecture}-{feature_store.key(self._backbone.state_dict(), source.split.paths, *facts)}"
+
+    def _compute(self, source: PictureSource, label: str) -> dict[str, torch.Tensor]:
+        """Features [views, n, features] of rows [n]; every process runs its share, and all get the whole."""
+        started = time.monotonic()
+        module = _Mirrored(self._fastest(source)) if _views(source) == 2 else _Plain(self._fastest(source))
+        parts = [part for part, _ in self.evaluator.world.all_of(self.evaluator.predict(module, source, label))]
+        views = torch.cat(parts).transpose(0, 1).contiguous()
+        source.rejects.share(source.world)
+        rows = [row for row, path in enumerate(source.split.paths) if path not in source.rejects.found]
+        seconds, count = time.monotonic() - started, len(views) * len(rows)
+        logger.info("%s: %d pictures in %.1f s (%.0f a second).", label, count, seconds, count / seconds)
+        return {"features": views, "rows": torch.tensor(rows)}
+
+    def _fastest(self, source: PictureSource) -> nn.Module:
+        if self._engine is None:
+            count = len(source) * _views(source)
+            self._engine = fastest(self._backbone, source.preprocessing.image_size, count, self.evaluator.device)
+        return self._engine
 
 
-def _name(backbone: nn.Module, architecture: str, source: PictureSource) -> str:
-    views = 2 if source.augmentation == "light" else 1
-    facts = (source.preprocessing, source.max_pixels, source.split.targets, views, torch.__version__)
-    return f"{architecture}-{feature_store.key(backbone.state_dict(), source.split.paths, *facts)}"
+def _views(source: PictureSource) -> int:
+    return 2 if source.augmentation == "light" else 1
 
 
-def _compute(backbone: nn.Module, source: PictureSource, evaluator: Evaluator, label: str) -> Batch:
-    """Features [views, n, features] and targets [n]; every process runs its share, and all get the whole."""
-    started = time.monotonic()
-    module = _Views(folded(backbone), mirrored=source.augmentation == "light")
-    batches = evaluator.world.all_of(evaluator.predict(module, source, label))
-    parts, targets = (torch.cat(part) for part in zip(*batches, strict=True))
-    views = parts.transpose(0, 1).contiguous()
-    seconds, count = time.monotonic() - started, len(views) * len(targets)
-    logger.info("%s: %d pictures in %.1f s (%.0f a second).", label, count, seconds, count / seconds)
-    return views, targets
+class _Plain(nn.Module):
+    """Shows a module its input as it is: [n, 1, features]."""
 
-
-class _Views(nn.Module):
-    """Shows the network its input as it is, and perhaps mirrored: [n, views, features]."""
-
-    def __init__(self, module: nn.Module, mirrored: bool) -> None:
+    def __init__(self, module: nn.Module) -> None:
         super().__init__()
-        self.module, self.mirrored = module, mirrored
+        self.module = module
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        views = [inputs, inputs.flip(3)] if self.mirrored else [inputs]
-        return torch.stack([self.module(view) for view in views], dim=1)
+        plain: torch.Tensor = self.module(inputs)
+        return plain.unsqueeze(1)
+
+
+class _Mirrored(_Plain):
+    """And mirrored, too: [n, 2, features]."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return torch.cat([super().forward(inputs), super().forward(inputs.flip(3))], dim=1)

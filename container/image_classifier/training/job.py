@@ -12,7 +12,6 @@ from torch import nn
 
 from image_classifier import artifact, machine, networks
 from image_classifier.contract import Layout, Settings
-from image_classifier.errors import UserError
 from image_classifier.images import Preprocessing
 from image_classifier.insight import hook
 from image_classifier.training import (
@@ -28,16 +27,20 @@ from image_classifier.training import (
 )
 from image_classifier.training.checkpoint import Checkpoints, fingerprint
 from image_classifier.training.chronicle import Chronicle
+from image_classifier.training.costs import BACKWARD, Costs, forward_flops, matrix_peak
 from image_classifier.training.dataset import Dataset, Split
 from image_classifier.training.distributed import ALONE, World
+from image_classifier.training.engine import fastest
 from image_classifier.training.evaluation import Evaluation, Evaluator
 from image_classifier.training.feature_store import FeatureStore
-from image_classifier.training.folding import folded
+from image_classifier.training.features import Extractor
 from image_classifier.training.hyperparameters import OBSERVING, Hyperparameters
 from image_classifier.training.loop import Progress, Trainer
+from image_classifier.training.metrics import metric_line
 from image_classifier.training.pixel_cache import PixelCache
+from image_classifier.training.precision import Precision
 from image_classifier.training.rejects import Rejects
-from image_classifier.training.sources import FeatureSource, PictureSource, Source
+from image_classifier.training.sources import PictureSource, Source
 from image_classifier.training.stopping import Stop, Stopped
 
 logger = logging.getLogger(__name__)
@@ -56,10 +59,10 @@ class Job:
     world: World = ALONE
 
     def __post_init__(self) -> None:
-        self.chronicle = Chronicle()
         on_sagemaker = bool(self.settings.training_job_name)
         wanted = self.settings.use_smdebug and self.world.is_main
         self.hook = hook.create(self.layout, self.chosen.wishes(), wanted, on_sagemaker)
+        self.chronicle = Chronicle(Costs(self.hook.decoded))
 
     def run(self) -> None:
         """Train, save the artifact, and check that it can be loaded.
@@ -90,8 +93,11 @@ class Job:
         logger.info("Device: %s, %d cores.", device, self._threads())
         self.chronicle.note(device=_describe(device), cores=self._threads())
         self.evaluator = Evaluator(device, _EVALUATION_BATCH[device.type], self.stop, self.world)
-        network = self._make_network(len(data.classes)).to(device)
-        done = self._fit(network, data)
+        channel, baked = self.layout.channels().get("pretrained"), self.settings.weights_dir
+        network = pretrained.make_network(self.chosen, len(data.classes), channel, baked)
+        self.flops = forward_flops(network, self.chosen.architecture, self.chosen.image_size)
+        self.extractor: Extractor | None = None  # where features stand in for pictures
+        done = self._fit(network.to(device), data)
         with self._phase("test"):
             result = self._test(network, data, done.temperature)
         if self.world.is_main:
@@ -111,9 +117,10 @@ class Job:
         return max(1, machine.cores() // self.world.local_size)
 
     @contextmanager
-    def _phase(self, name: str) -> Iterator[None]:
+    def _phase(self, name: str, views: int = 1) -> Iterator[None]:
         """Around a pass over pictures, at whose end all processes know which of them are damaged."""
-        with self.chronicle.phase(name):
+        learns = name == "epoch" and not self.chosen.freeze_backbone
+        with self.chronicle.phase(name, views + BACKWARD * learns):
             yield
         self.rejects.share(self.world)
 
@@ -128,22 +135,9 @@ class Job:
         """Write `run.json`; a job does not fail for want of it."""
         self.chronicle.note(hyperparameters=self.chosen.model_dump(), versions=artifact.versions())
         try:
-            self.chronicle.write(self.layout.output_data, self.hook.seconds())
+            self.chronicle.write(self.layout.output_data)
         except Exception as error:
             logger.warning("run.json is not written (%s: %s).", type(error).__name__, error)
-
-    def _make_network(self, num_classes: int) -> nn.Module:
-        chosen = self.chosen
-        torch.manual_seed(chosen.seed)  # the new head's random weights
-        network = networks.build(chosen.architecture, num_classes)
-        if chosen.pretrained:
-            channel = self.layout.channels().get("pretrained")
-            weights, source = pretrained.find(chosen.architecture, channel, self.settings.weights_dir)
-            networks.load_backbone(network, chosen.architecture, weights, source)
-        if chosen.freeze_backbone:
-            networks.freeze_backbone(network, chosen.architecture)
-        _check_input_size(network, chosen)
-        return network
 
     def _source(self, split: Split, augmented: bool = False, cache: PixelCache | None = None) -> PictureSource:
         return PictureSource(
@@ -156,7 +150,7 @@ class Job:
             world=self.world,
             rejects=self.rejects,
             cache=cache or PixelCache(),
-            decoded=self.hook.decoded,
+            costs=self.chronicle.costs,
         )
 
     def _fit(self, network: nn.Module, data: Dataset) -> Progress:
@@ -170,8 +164,8 @@ class Job:
             logger.info("The backbone is frozen and the pictures do not change: its features are computed once.")
             module = networks.linear_head(network, self.chosen.architecture) or network
             set_mode = module.train
-            with self._phase("features"):
-                train, validation = self._features(network, data)
+            self.extractor = self._make_extractor(network)
+            train, validation = self._features(data, self.extractor)
         else:
             logger.info("Up to %d MiB of decoded pictures are kept in memory.", cache.budget >> 20)
             if self.world.size > 1:
@@ -210,19 +204,21 @@ class Job:
         if head is None or not wanted:
             return
         with self._phase("features"):
-            source = replace(self._extract(network, data.train, "Features to probe"), world=ALONE)
+            source = self._make_extractor(network).extract(self._source(data.train), "Features to probe")
         with self.chronicle.phase("probe"):  # all processes do the same; the main one's result counts
-            learning = (probe.learn_head(head, source, loss, self.chosen, self.stop) for _ in range(1))
+            alone = replace(source, world=ALONE)
+            learning = (probe.learn_head(head, alone, loss, self.chosen, self.stop) for _ in range(1))
             head.load_state_dict(self.world.all_of(learning)[0])
 
-    def _features(self, network: nn.Module, data: Dataset) -> tuple[Source, Source]:
-        train = self._extract(network, data.train, "Features to train on", augmented=True)
-        return train, self._extract(network, data.validation, "Features to validate")
+    def _features(self, data: Dataset, extractor: Extractor) -> tuple[Source, Source]:
+        with self._phase("features", views=2 if self.chosen.augmentation == "light" else 1):
+            train = extractor.extract(self._source(data.train, augmented=True), "Features to train on")
+        with self._phase("features"):
+            return train, extractor.extract(self._source(data.validation), "Features to validate")
 
-    def _extract(self, network: nn.Module, split: Split, label: str, augmented: bool = False) -> FeatureSource:
+    def _make_extractor(self, network: nn.Module) -> Extractor:
         store = FeatureStore(self.layout.checkpoints / "features", self.layout.channels().get("features"))
-        source = self._source(split, augmented)
-        return features.extract(network, self.chosen.architecture, source, self.evaluator, label, store)
+        return Extractor(network, self.chosen.architecture, self.evaluator, store)
 
     def _fingerprint(self, data: Dataset) -> str:
         pictures = [(path.parent.name, path.name, path.stat().st_size) for path in data.train.paths]
@@ -233,9 +229,8 @@ class Job:
         if data.test is None or self.world.from_main(self.stop.requested):
             return None
         try:
-            result = self.evaluator.evaluate(
-                folded(network), self._source(data.test), len(data.classes), "Testing", temperature=temperature
-            )
+            module, source = self._runs(network, self._source(data.test))
+            result = self.evaluator.evaluate(module, source, len(data.classes), "Testing", temperature=temperature)
         except Stopped:
             logger.info("Stopped while testing: the model is saved without test metrics.")
             return None
@@ -243,27 +238,29 @@ class Job:
             results.say(result)
         return result
 
+    def _runs(self, network: nn.Module, pictures: PictureSource) -> tuple[nn.Module, Source]:
+        """The finished network in its fastest form, and what to run it on."""
+        head = networks.linear_head(network, self.chosen.architecture)
+        if self.extractor and head:
+            return head, self.extractor.extract(pictures, "Features to test")
+        return fastest(network, self.chosen.image_size, len(pictures), self.world.device), pictures
+
     def _save(self, network: nn.Module, data: Dataset, done: Progress, result: Evaluation | None) -> None:
-        labels = results.save(self.layout, network, self.chosen, data.classes, done, result)
+        labels = results.save(self.layout, network, self.chosen, data.classes, done, result, self._costs())
         if data.test and result:
             folder, limit = self.layout.output_data, self.settings.max_pixels
             paths = [path for path in data.test.paths if path not in self.rejects.found]
             predictions.write(folder, result.ranking, labels, paths, limit)
 
+    def _costs(self) -> dict[str, float]:
+        """Print what the job has cost so far."""
+        dtype = Precision.choose(self.chosen.precision, self.world.device).dtype or torch.float32
+        peak = matrix_peak(self.world.device, dtype)
+        costs = self.chronicle.costs.summary(self.flops, peak, self.world.size)
+        logger.info("Costs (the machine's matrix products reach %.1f GFLOP/s):", peak / 1e9)
+        print(metric_line(None, costs), flush=True)
+        return costs
+
 
 def _describe(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
-
-
-def _check_input_size(network: nn.Module, chosen: Hyperparameters) -> None:
-    """Some architectures take one size only (ViT), or none below a limit (Inception)."""
-    network.eval()
-    try:
-        with torch.inference_mode():
-            network(torch.zeros(1, 3, chosen.image_size, chosen.image_size))
-    except (RuntimeError, AssertionError) as error:
-        reason = (str(error).splitlines() or ["refused"])[0].rstrip(".")
-        raise UserError(
-            f"architecture={chosen.architecture} does not take pictures of image_size={chosen.image_size} ({reason}); "
-            "try image_size=224."
-        ) from None

@@ -115,7 +115,8 @@ class Trainer:
     def _calibrate(self) -> None:
         try:
             self.world.agree(self.stop)
-            said = self.world.all_of(self.evaluator.predict(self.module, self.validation, "Calibrating"))
+            with self.phase("calibration"):
+                said = self.world.all_of(self.evaluator.predict(self.module, self.validation, "Calibrating"))
             logits, targets = (torch.cat(part) for part in zip(*said, strict=True))
         except Stopped:  # it is short of time: probabilities stay as they are
             return

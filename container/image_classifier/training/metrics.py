@@ -16,6 +16,13 @@ NAMES = (
     "test_accuracy",
     "epoch_seconds",
     "images_per_second",
+    "features_seconds",
+    "forward_backward_seconds",
+    "evaluation_seconds",
+    "waiting_seconds",
+    "decode_seconds",
+    "job_images_per_second",
+    "matrix_peak_share",
 )
 
 

@@ -6,15 +6,29 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from torch import nn
 from torchvision import models
 
-from image_classifier import artifact
+from image_classifier import artifact, networks
 from image_classifier.errors import UserError
+from image_classifier.training.hyperparameters import Hyperparameters
 
 logger = logging.getLogger(__name__)
 
 SUFFIXES = (".safetensors", ".pth", ".pt")
 DOWNLOAD_TIMEOUT = 20  # seconds to the first byte: a job without a network must not hang
+
+
+def make_network(chosen: Hyperparameters, num_classes: int, channel: Path | None, baked: Path) -> nn.Module:
+    """The network that a job begins with: pretrained and frozen as far as was asked for. See `find`."""
+    torch.manual_seed(chosen.seed)  # the new head's random weights
+    network = networks.build(chosen.architecture, num_classes)
+    if chosen.pretrained:
+        weights, source = find(chosen.architecture, channel, baked)
+        networks.load_backbone(network, chosen.architecture, weights, source)
+    if chosen.freeze_backbone:
+        networks.freeze_backbone(network, chosen.architecture)
+    return network
 
 
 def find(architecture: str, channel: Path | None, baked: Path) -> tuple[Mapping[str, torch.Tensor], str]:

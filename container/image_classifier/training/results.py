@@ -2,6 +2,7 @@
 
 import csv
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -32,6 +33,7 @@ def save(
     classes: tuple[str, ...],
     done: Progress,
     result: Evaluation | None,
+    costs: Mapping[str, float],
 ) -> tuple[str, ...]:
     """Write the artifact and the tables, and check that the artifact can be loaded; gives the classes' labels.
 
@@ -42,13 +44,14 @@ def save(
         classes: folder names of the classes.
         done: the course of training.
         result: on the test split, where there is one.
+        costs: what the job has cost, by metrics.NAMES.
     """
     config = artifact.Config(
         architecture=chosen.architecture,
         classes=classes,
         preprocessing=Preprocessing(image_size=chosen.image_size),
         temperature=done.temperature,
-        metrics=_values(done, result),
+        metrics={**_values(done, result), **costs},
         hyperparameters=chosen.model_dump(),
         versions=artifact.versions(),
     )

@@ -19,6 +19,7 @@ from PIL import Image
 from image_classifier import images
 from image_classifier.images import ImageError, Preprocessing
 from image_classifier.training.augmentation import Kind, augment, draws, mirrors, prepare
+from image_classifier.training.costs import Costs
 from image_classifier.training.dataset import Split
 from image_classifier.training.distributed import ALONE, World
 from image_classifier.training.pixel_cache import PixelCache
@@ -80,7 +81,7 @@ class PictureSource:
     world: World = ALONE
     rejects: Rejects = field(default_factory=lambda: Rejects(limit=0))
     cache: PixelCache = field(default_factory=PixelCache)
-    decoded: Callable[[float], object] = lambda _started: None  # hears when a thread began a picture it has finished
+    costs: Costs = field(default_factory=Costs)
 
     def __len__(self) -> int:
         return len(self.split)
@@ -89,10 +90,11 @@ class PictureSource:
         """See Source."""
         targets = torch.tensor(self.split.targets)
         planned = plan(len(self), batch_size, epoch, self.seed, self.world)[skip:]
-        for rows, pixels in zip(planned, self._decoded(planned, epoch), strict=True):
+        for rows, pixels in zip(planned, self.costs.waited(self._decoded(planned, epoch)), strict=True):
             good = {row: picture for row, picture in zip(rows, pixels, strict=True) if picture is not None}
             side = self.preprocessing.image_size
             batch = torch.stack([*good.values()]) if good else torch.empty(0, 3, side, side, dtype=torch.uint8)
+            self.costs.shown(len(good))
             yield images.normalise(batch, self.preprocessing), targets[list(good)]
 
     def _decoded(self, planned: list[list[int]], epoch: int | None) -> Iterator[list[torch.Tensor | None]]:
@@ -102,7 +104,7 @@ class PictureSource:
     def _timed(self, row: int, epoch: int | None) -> torch.Tensor | None:
         started = time.time()
         pixels = self.read(row, epoch)
-        self.decoded(started)
+        self.costs.decoded(started)
         return pixels
 
     def read(self, row: int, epoch: int | None = None) -> torch.Tensor | None:
