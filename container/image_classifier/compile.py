@@ -38,7 +38,7 @@ def run(model_dir: Path, data_dir: Path) -> ExitCode:
     Raises:
         UserError: there is no artifact, or the pictures are not of its classes.
     """
-    _, config = artifact.load(model_dir)
+    config = artifact.load_config(model_dir)
     if not (model_dir / artifact.WEIGHTS).exists():
         raise UserError(f"{model_dir} has no {artifact.WEIGHTS}; a plain model.pth is served as it is.")
     data = _dataset(data_dir, config)
