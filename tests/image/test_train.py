@@ -15,6 +15,7 @@ import doors
 import ways
 from doors import QUICK, needs_engine
 from image_classifier import artifact, images
+from image_classifier.training.costs import Costs
 
 METRICS = ways.ROOT / "container/image_classifier/training/metric_definitions.json"
 ARTIFACT = {"model.safetensors", "config.json", "labels.json", "metrics.json", "README.md"}
@@ -55,15 +56,18 @@ class TestAJob:
 
     def test_every_metric_is_found_by_the_shipped_regular_expressions(self, trained: doors.Finished) -> None:
         counts = {name: len(values) for name, values in found(trained.log).items()}
-        of_the_test = {"test_loss", "test_accuracy"}
-        assert {name for name, count in counts.items() if count == 1} == of_the_test
-        assert {count for name, count in counts.items() if name not in of_the_test} == {3}
+        of_the_job = {"test_loss", "test_accuracy", *Costs().summary(1, 1.0)}
+        assert {name for name, count in counts.items() if count == 1} == of_the_job
+        assert {count for name, count in counts.items() if name not in of_the_job} == {3}
 
     def test_the_artifact_records_what_the_log_said(self, trained: doors.Finished) -> None:
         metrics, said = json.loads((trained.model / "metrics.json").read_text()), found(trained.log)
         assert metrics["test_accuracy"] == pytest.approx(said["test_accuracy"][0], abs=1e-5)
         assert metrics["val_accuracy"] == pytest.approx(max(said["val_accuracy"]), abs=1e-5)
         assert said["val_accuracy"][int(metrics["best_epoch"]) - 1] == max(said["val_accuracy"])
+        assert metrics["forward_backward_seconds"] == pytest.approx(said["forward_backward_seconds"][0], rel=1e-4)
+        assert 0 < metrics["matrix_peak_share"] < 1
+        assert 0 < metrics["forward_backward_seconds"] < sum(said["epoch_seconds"])
 
     def test_history_has_a_row_for_each_epoch(self, trained: doors.Finished) -> None:
         with (trained.base / "output/data/history.csv").open() as file:

@@ -188,3 +188,13 @@ def test_every_class_stays_in_both_parts_and_nothing_is_lost(counts: list[int], 
     assert sorted(train.paths + held.paths) == sorted(split.paths)
     for target, count in enumerate(counts):
         assert abs(held.targets.count(target) - fraction * count) <= 1
+
+
+@pytest.mark.parametrize("mode", ["File", "FastFile", None])
+def test_channels_that_are_folders_are_read(mode: str | None) -> None:
+    dataset.check_modes({"training": {"TrainingInputMode": mode}, "other": None})
+
+
+def test_a_pipe_is_refused_with_the_mode_to_use() -> None:
+    with pytest.raises(UserError, match="channel training comes in Pipe mode"):
+        dataset.check_modes({"training": {"TrainingInputMode": "Pipe"}})

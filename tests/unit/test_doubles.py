@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,3 +26,9 @@ def test_files_with_the_same_bytes_are_counted(
 
     found = doubles.count(write("train", train), write("other", other))
     assert found == sum(content in train for content in other)
+
+
+def test_leakage_is_said_with_its_count(caplog: pytest.LogCaptureFixture) -> None:
+    doubles.warn({"validation": 0, "test": 3})
+    (message,) = caplog.messages
+    assert message.startswith("Leakage: the very bytes of 3 test picture(s) are training pictures, too")

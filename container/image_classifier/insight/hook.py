@@ -61,9 +61,6 @@ class Hook(Protocol):
     def end_epoch(self, values: dict[str, float]) -> str | None:
         """Take the epoch's numbers; gives a sentence when a rule of `stop_on` says that training should stop."""
 
-    def seconds(self) -> dict[str, float]:
-        """Where the time went: total seconds of each phase of the timeline."""
-
     def close(self) -> None:
         """Write what is left."""
 
@@ -88,10 +85,6 @@ class NoHook:
     def end_epoch(self, values: dict[str, float]) -> str | None:
         """See Hook."""
         return None
-
-    def seconds(self) -> dict[str, float]:
-        """See Hook."""
-        return {}
 
     def close(self) -> None:
         """See Hook."""

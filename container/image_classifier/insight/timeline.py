@@ -53,7 +53,6 @@ class Timeline:
     node: str
     rotate: float = 60
     step: int = 0  # of the current mode; goes with every event
-    _written: dict[str, float] = field(default_factory=dict)  # seconds of each phase
     _events: list[Event] = field(default_factory=list)  # threads append to it
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _flushed: float = field(default_factory=time.time)
@@ -90,8 +89,6 @@ class Timeline:
                 self._write(events)
 
     def _write(self, events: list[Event]) -> None:
-        for event in events:
-            self._written[event.phase] = self._written.get(event.phase, 0.0) + event.duration
         end = max(event.start + event.duration for event in events)
         hour = time.strftime("%Y%m%d%H", time.gmtime(end))
         host = f"{os.getpid()}-{self.node or socket.gethostname()}".replace("_", "-")
@@ -100,11 +97,6 @@ class Timeline:
         partial = path.with_suffix(".tmp")
         partial.write_text(trace(events), encoding="utf-8")
         partial.replace(path)
-
-    def seconds(self) -> dict[str, float]:
-        """Total of each phase."""
-        self.flush()
-        return dict(self._written)
 
     def close(self) -> None:
         """Write what is left."""

@@ -159,10 +159,6 @@ class WatchingHook:
         verdict = self._rules.do(lambda part: part.first_issue())
         return f"{verdict.rule}: {verdict.reason}" if verdict else None
 
-    def seconds(self) -> dict[str, float]:
-        """See Hook."""
-        return self._timeline.do(lambda part: part.seconds()) or {}
-
     def close(self) -> None:
         """See Hook."""
         self._trace.do(lambda part: part.close())

@@ -134,6 +134,7 @@ def convert(network: nn.Module, preprocessing: Preprocessing) -> Any:
 
 def _quantized(model: Any, pictures: Sequence[Pixels]) -> Any:
     compiled.core()  # before nncf, whose telemetry is OpenVINO's, and whose cores end before ours
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # "No CUDA runtime is found", on every CPU
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of packages that it would also like to find
         import nncf

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from image_classifier.errors import UserError
 
@@ -91,6 +92,23 @@ def find(channels: Mapping[str, Path], validation_fraction: float, seed: int) ->
             seed,
         )
     return Dataset(classes, splits["train"], splits["validation"], splits.get("test"))
+
+
+def check_modes(channels: Mapping[str, Any]) -> None:
+    """Check that all channels are folders: File and FastFile mode are, Pipe mode is not.
+
+    Args:
+        channels: content of `inputdataconfig.json`.
+
+    Raises:
+        UserError: one is a pipe.
+    """
+    for name, channel in channels.items():
+        if isinstance(channel, Mapping) and channel.get("TrainingInputMode") == "Pipe":
+            raise UserError(
+                f"The channel {name} comes in Pipe mode, which has no folders; "
+                "give it TrainingInputMode=FastFile, which streams as well, or File."
+            )
 
 
 def check_same(seen: Sequence[tuple[str, str]]) -> None:

@@ -1,10 +1,13 @@
 """Pictures that are in two splits: then the accuracy on the second is better than the network."""
 
 import hashlib
+import logging
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
+
+logger = logging.getLogger(__name__)
 
 
 def count(train: Iterable[Path], other: Iterable[Path]) -> int:
@@ -19,6 +22,17 @@ def count(train: Iterable[Path], other: Iterable[Path]) -> int:
 
     sizes = ((path, path.stat().st_size) for path in other)
     return sum(_digest(path) in digests(size) for path, size in sizes if size in by_size)
+
+
+def warn(found: Mapping[str, int]) -> None:
+    """Say how many pictures of which split are training pictures, too."""
+    for split in (split for split, number in found.items() if number):
+        logger.warning(
+            "Leakage: the very bytes of %d %s picture(s) are training pictures, too, so its accuracy is too good; "
+            "remove them on one side.",
+            found[split],
+            split,
+        )
 
 
 def _digest(path: Path) -> bytes:

@@ -12,13 +12,13 @@ from torch import nn
 
 from image_classifier import artifact, machine, networks
 from image_classifier.contract import Layout, Settings
-from image_classifier.images import Preprocessing
 from image_classifier.insight import hook
 from image_classifier.training import (
     batch_norm,
     chronicle,
     compiling,
     dataset,
+    doubles,
     features,
     predictions,
     pretrained,
@@ -28,7 +28,7 @@ from image_classifier.training import (
 from image_classifier.training.checkpoint import Checkpoints, fingerprint
 from image_classifier.training.chronicle import Chronicle
 from image_classifier.training.costs import BACKWARD, Costs, forward_flops, matrix_peak
-from image_classifier.training.dataset import Dataset, Split
+from image_classifier.training.dataset import Dataset
 from image_classifier.training.distributed import ALONE, World
 from image_classifier.training.engine import fastest
 from image_classifier.training.evaluation import Evaluation, Evaluator
@@ -37,7 +37,7 @@ from image_classifier.training.features import Extractor
 from image_classifier.training.hyperparameters import OBSERVING, Hyperparameters
 from image_classifier.training.loop import Progress, Trainer
 from image_classifier.training.metrics import metric_line
-from image_classifier.training.pixel_cache import PixelCache
+from image_classifier.training.pictures import Pictures
 from image_classifier.training.precision import Precision
 from image_classifier.training.rejects import Rejects
 from image_classifier.training.sources import PictureSource, Source
@@ -80,15 +80,20 @@ class Job:
                 self._conclude()
 
     def _run(self) -> None:
+        dataset.check_modes(self.layout.read_config("inputdataconfig.json"))
         with self.chronicle.phase("reading"):
             data = dataset.find(self.layout.channels(), self.chosen.validation_fraction, self.chosen.seed)
         logger.info(data.describe())
         self.rejects = Rejects(min(self.chosen.max_bad_pictures, data.smallest() - 1))
-        self.chronicle.note(**chronicle.of_data(data))
+        facts = chronicle.of_data(data)
+        doubles.warn(facts["duplicates"])
+        self.chronicle.note(**facts)
         self.key = self._fingerprint(data)
         dataset.check_same(self.world.gather((self.key, data.describe())))
         machine.keep_freed_memory()
         torch.set_num_threads(self._threads())
+        costs, limit = self.chronicle.costs, self.settings.max_pixels
+        self.pictures = Pictures(self.chosen, limit, self._threads(), self.world, self.rejects, costs)
         device = self.world.device
         logger.info("Device: %s, %d cores.", device, self._threads())
         self.chronicle.note(device=_describe(device), cores=self._threads())
@@ -110,7 +115,8 @@ class Job:
         if self.chosen.compile == "off" or self.stop.requested:
             return
         with self.chronicle.phase("compiling"):
-            train, validation = (replace(self._source(split), world=ALONE) for split in (data.train, data.validation))
+            sources = (self.pictures.of(split, cached=True) for split in (data.train, data.validation))
+            train, validation = (replace(source, world=ALONE) for source in sources)
             compiling.compile_artifact(self.layout.model, train, validation, self.stop)
 
     def _threads(self) -> int:
@@ -139,25 +145,10 @@ class Job:
         except Exception as error:
             logger.warning("run.json is not written (%s: %s).", type(error).__name__, error)
 
-    def _source(self, split: Split, augmented: bool = False, cache: PixelCache | None = None) -> PictureSource:
-        return PictureSource(
-            split=split,
-            preprocessing=Preprocessing(image_size=self.chosen.image_size),
-            max_pixels=self.settings.max_pixels,
-            threads=self.chosen.num_workers or self._threads(),
-            seed=self.chosen.seed,
-            augmentation=self.chosen.augmentation if augmented else "none",
-            world=self.world,
-            rejects=self.rejects,
-            cache=cache or PixelCache(),
-            costs=self.chronicle.costs,
-        )
-
     def _fit(self, network: nn.Module, data: Dataset) -> Progress:
         """Train the network in place: all of it, or its head on features of the frozen rest."""
-        cache = PixelCache(machine.free_memory() // (2 * self.world.local_size))  # the network wants memory too
-        train: Source = self._source(data.train, augmented=True, cache=cache)
-        validation: Source = self._source(data.validation, cache=cache)
+        train: Source = self.pictures.of(data.train, augmented=True, cached=True)
+        validation: Source = self.pictures.of(data.validation, cached=True)
         module: nn.Module = network
         set_mode: Callable[[], Any] = partial(networks.set_train_mode, network, self.chosen.freeze_backbone)
         if features.stand_in(self.chosen, network):
@@ -167,7 +158,7 @@ class Job:
             self.extractor = self._make_extractor(network)
             train, validation = self._features(data, self.extractor)
         else:
-            logger.info("Up to %d MiB of decoded pictures are kept in memory.", cache.budget >> 20)
+            logger.info("Up to %d MiB of decoded pictures are kept in memory.", self.pictures.cache.budget >> 20)
             if self.world.size > 1:
                 batch_norm.synchronize(network)
         trainer = Trainer(
@@ -204,7 +195,7 @@ class Job:
         if head is None or not wanted:
             return
         with self._phase("features"):
-            source = self._make_extractor(network).extract(self._source(data.train), "Features to probe")
+            source = self._make_extractor(network).extract(self.pictures.of(data.train), "Features to probe")
         with self.chronicle.phase("probe"):  # all processes do the same; the main one's result counts
             alone = replace(source, world=ALONE)
             learning = (probe.learn_head(head, alone, loss, self.chosen, self.stop) for _ in range(1))
@@ -212,9 +203,10 @@ class Job:
 
     def _features(self, data: Dataset, extractor: Extractor) -> tuple[Source, Source]:
         with self._phase("features", views=2 if self.chosen.augmentation == "light" else 1):
-            train = extractor.extract(self._source(data.train, augmented=True), "Features to train on")
+            train = extractor.extract(self.pictures.of(data.train, augmented=True), "Features to train on")
         with self._phase("features"):
-            return train, extractor.extract(self._source(data.validation), "Features to validate")
+            validation = self.pictures.of(data.validation, cached=True)  # compiled variants are measured on it
+            return train, extractor.extract(validation, "Features to validate")
 
     def _make_extractor(self, network: nn.Module) -> Extractor:
         store = FeatureStore(self.layout.checkpoints / "features", self.layout.channels().get("features"))
@@ -229,7 +221,7 @@ class Job:
         if data.test is None or self.world.from_main(self.stop.requested):
             return None
         try:
-            module, source = self._runs(network, self._source(data.test))
+            module, source = self._runs(network, self.pictures.of(data.test))
             result = self.evaluator.evaluate(module, source, len(data.classes), "Testing", temperature=temperature)
         except Stopped:
             logger.info("Stopped while testing: the model is saved without test metrics.")

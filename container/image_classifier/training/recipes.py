@@ -2,7 +2,7 @@
 
 `quick` learns a head on features of the frozen backbone. The others fine-tune: first the head alone (Kumar et al. 2022,
 "Fine-Tuning can Distort Pretrained Features"), then all weights, the backbone's more slowly than the head's, on random
-views. tests/benchmarks/recipes.md has their times and accuracies.
+views. tests/benchmarks/training.md has their times and accuracies.
 """
 
 from collections.abc import Mapping
