@@ -2,11 +2,11 @@
 
     make bench BENCH=training ARGS="--jobs A quick best --seeds 0 1 2"
 
-Every job is measured from process start to saved model. With `--seed-epochs 1` the seeds' jobs run one epoch, whose
-time is taken tenfold; they then have no accuracy. A finished job is kept in out/benchmark-training.jsonl and is not run
-again, so that this may be cut at any moment; training.md is written from all that is there. Data: grocery81 and
-MobileNetV2's ImageNet weights in ../shared/data beside the project; where they are missing this says so and measures
-nothing.
+Every job is measured from process start to saved model. With `--part 8` the seeds' jobs run one epoch on each eighth
+picture, and their time is worked out from it; they then have no accuracy. A finished job is kept in
+out/benchmark-training.jsonl and is not run again, so that this may be cut at any moment; training.md is written from all
+that is there. Data: grocery81 and MobileNetV2's ImageNet weights in ../shared/data beside the project; where they are
+missing this says so and measures nothing.
 """
 
 import argparse
@@ -54,15 +54,15 @@ class Run:
     cpu_seconds: float  # of all its processes: other work on the machine changes it little
     accuracy: float
     peak: int  # bytes, largest process
-    epochs: int = 0  # that were run, where it is the time of all ten that is said; 0: all were
+    part: int = 0  # one epoch on each so-manieth picture was run, and the times are worked out from it; 0: all was run
 
 
-def measure(name: str, seed: int, folder: Path, epochs: int) -> Run:
-    """Run one job; a seed's with so many epochs."""
+def measure(name: str, seed: int, folder: Path, part: int) -> Run:
+    """Run one job; of a seed's perhaps a part."""
     base = folder / f"{name.replace(' ', '-')}-{seed}"
     base.mkdir()
     ours = name in PRODUCT
-    command, environment = _product(name, seed, base) if ours else _seed(name[-1], seed, base, epochs)
+    command, environment = _product(name, seed, base) if ours else _seed(name[-1], seed, base, part)
     started, log_file = time.monotonic(), base / "log"
     with log_file.open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **environment})
@@ -72,13 +72,18 @@ def measure(name: str, seed: int, folder: Path, epochs: int) -> Run:
         raise SystemExit(f"{name} failed:\n{text[-2000:]}")
     said = {name: float(value) for name, value in re.findall(r"\b(\w+)=([0-9.]+);", text)}
     run = Run(name, seed, seconds, usage.ru_utime + usage.ru_stime, said["test_accuracy"], usage.ru_maxrss * 1024)
-    return run if ours or epochs == EPOCHS else _scaled(run, epochs, said)
+    return _whole(run, part, said) if part and not ours else run
 
 
-def _scaled(run: Run, epochs: int, said: Mapping[str, float]) -> Run:
-    more = EPOCHS / epochs - 1
-    wall, cpu = more * said["epochs_seconds"], more * said["epochs_cpu_seconds"]
-    return replace(run, seconds=run.seconds + wall, cpu_seconds=run.cpu_seconds + cpu, epochs=epochs)
+def _whole(run: Run, part: int, said: Mapping[str, float]) -> Run:
+    """What all epochs on all pictures would have taken."""
+    epochs, test = part * EPOCHS - 1, part - 1
+    return replace(
+        run,
+        seconds=run.seconds + epochs * said["epochs_seconds"] + test * said["test_seconds"],
+        cpu_seconds=run.cpu_seconds + epochs * said["epochs_cpu_seconds"] + test * said["test_cpu_seconds"],
+        part=part,
+    )
 
 
 def _product(name: str, seed: int, base: Path) -> tuple[Sequence[str], Mapping[str, str]]:
@@ -89,10 +94,10 @@ def _product(name: str, seed: int, base: Path) -> tuple[Sequence[str], Mapping[s
     return command.argv, command.environment
 
 
-def _seed(recipe: str, seed: int, base: Path, epochs: int) -> tuple[Sequence[str], Mapping[str, str]]:
+def _seed(recipe: str, seed: int, base: Path, part: int) -> tuple[Sequence[str], Mapping[str, str]]:
     script = HERE / "seed_recipes.py"
     options = {"data": PHOTOS, "weights": WEIGHTS, "architecture": ARCHITECTURE, "model": base, "seed": seed}
-    options["epochs"] = epochs
+    options |= {"epochs": 1, "every": part} if part else {"epochs": EPOCHS}
     words = [word for option, value in options.items() for word in (f"--{option}", str(value))]
     return [sys.executable, str(script), recipe, *words], {}
 
@@ -130,10 +135,10 @@ def _table(runs: Sequence[Run]) -> list[str]:
 
 
 def _row(name: str, runs: Sequence[Run]) -> str:
-    seconds, accuracy = [run.seconds for run in runs], [100 * run.accuracy for run in runs if not run.epochs]
+    seconds, accuracy = [run.seconds for run in runs], [100 * run.accuracy for run in runs if not run.part]
     spread = f" ± {statistics.stdev(accuracy):.2f}" if len(accuracy) > 1 else ""
     said = f"{statistics.mean(accuracy):.2f} %{spread}" if accuracy else "not trained to the end"
-    times = " (one epoch's, tenfold)" if any(run.epochs for run in runs) else ""
+    times = " (worked out from a part)" if any(run.part for run in runs) else ""
     return (
         f"| {name}{times} | {len(runs)} | {statistics.median(seconds):.0f} ({min(seconds):.0f} to {max(seconds):.0f}) "
         f"| {statistics.median(run.cpu_seconds for run in runs):.0f} "
@@ -174,7 +179,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", nargs="*", choices=JOBS, default=[*PAIRS, *RECIPES], help="A: seed A and ours, so B")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--seed-epochs", type=int, choices=(1, EPOCHS), default=EPOCHS)
+    parser.add_argument("--part", type=int, default=0, help="run so small a part of the seeds' jobs: 8 is an eighth")
     chosen = parser.parse_args()
     if not PHOTOS.is_dir():
         raise SystemExit(f"SKIPPED: {PHOTOS} is not there, so there is nothing to measure.")
@@ -182,7 +187,7 @@ def main() -> None:
     done = {(run.name, run.seed) for run in kept()}
     for name, seed in ((name, seed) for seed in chosen.seeds for name in names if (name, seed) not in done):
         with tempfile.TemporaryDirectory() as folder:
-            keep(run := measure(name, seed, Path(folder), chosen.seed_epochs))
+            keep(run := measure(name, seed, Path(folder), chosen.part))
         print(run, flush=True)
     (HERE / "training.md").write_text(report(kept()), encoding="utf-8")
 
