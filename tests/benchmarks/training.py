@@ -3,10 +3,10 @@
     make bench BENCH=training ARGS="--jobs A quick best --seeds 0 1 2"
 
 Every job is measured from process start to saved model. With `--part 8` the seeds' jobs run one epoch on each eighth
-picture, and their time is worked out from it; they then have no accuracy. A finished job is kept in
-out/benchmark-training.jsonl and is not run again, so that this may be cut at any moment; training.md is written from all
-that is there. Data: grocery81 and MobileNetV2's ImageNet weights in ../shared/data beside the project; where they are
-missing this says so and measures nothing.
+picture, and their time is worked out from it; they then have no accuracy. A finished job is kept in the file
+out/benchmark-training.jsonl and is not run again, so that this may be cut at any moment; training.md is written from
+all that is there. Data: grocery81 and MobileNetV2's ImageNet weights in ../shared/data beside the project; where they
+are missing this says so and measures nothing.
 """
 
 import argparse
