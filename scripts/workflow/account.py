@@ -1,7 +1,5 @@
 """The SDK's session and the names of what this project has made."""
 
-import logging
-import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,9 +11,6 @@ from rich.console import Console
 from desk import DeskError
 from workflow.settings import Settings
 
-os.environ.setdefault("SAGEMAKER_SUPPRESS_V2_WARNING", "1")  # read when the SDK is imported
-for _name in ("sagemaker", "sagemaker.config", "botocore"):  # they tell of each place they have looked into
-    logging.getLogger(_name).setLevel(logging.ERROR)
 _CONFIG = {"SchemaVersion": "1.0", "SageMaker": {"PythonSDK": {"Modules": {"TelemetryOptOut": True}}}}
 SCREEN = Console(highlight=False, soft_wrap=True)
 ENDED = ("Completed", "Failed", "Stopped")
