@@ -23,8 +23,9 @@ WITHOUT: Mapping[str, Any] = {
     "debugger_hook_config": False,
     "environment": {"USE_SMDEBUG": "true"},
 }
-# A configuration takes the place of the image's own choice, so it names what the image's rules read as well as AWS's.
-_COLLECTIONS = ("weights", "gradients", "relu_input", "relu_output", "inputs", "labels", "predictions", "statistics")
+# A configuration takes the place of the image's own choice, so it names what the image's rules read, too. None has an
+# include_regex: the image finds the tensors of each by the class of their modules, in any architecture.
+_OWN = ("labels", "predictions", "statistics")
 _REFUSALS = ("ValidationException", "AccessDeniedException")
 
 
@@ -33,11 +34,13 @@ def arguments(settings: Settings) -> dict[str, Any]:
     from sagemaker.debugger import CollectionConfig, DebuggerHookConfig, ProfilerConfig, Rule
 
     wanted = settings.debugger
-    every = {"losses": 1, **dict.fromkeys(_COLLECTIONS, wanted.save_interval)}
+    rules = [_rule(name) for name in wanted.rules]
+    read = [one["CollectionName"] for rule in rules for one in rule.get("CollectionConfigurations") or []]
+    every = {**dict.fromkeys((*read, *_OWN), wanted.save_interval), "losses": 1}
     saved = [CollectionConfig(name, {"save_interval": str(interval)}) for name, interval in every.items()]
     return {
         "debugger_hook_config": DebuggerHookConfig(settings.below("debug"), collection_configs=saved),
-        "rules": [Rule.sagemaker(_rule(name), collections_to_save=saved) for name in wanted.rules],
+        "rules": [Rule.sagemaker(rule, collections_to_save=saved) for rule in rules],
         "profiler_config": ProfilerConfig(
             settings.below("profile"), system_monitor_interval_millis=wanted.profile_milliseconds
         ),
@@ -61,6 +64,7 @@ def verdicts(job: Mapping[str, Any]) -> list[str]:
 
 
 def _rule(name: str) -> Any:
+    """A rule as the SDK describes it, with the collections that it reads."""
     from sagemaker.debugger import rule_configs
 
     made = getattr(rule_configs, re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower(), None)

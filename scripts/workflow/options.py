@@ -24,7 +24,7 @@ class Debugger(Table):
     """AWS's Debugger, beside the image's own rules."""
 
     use: Literal["auto", "on", "off"] = "auto"
-    rules: Words = ["VanishingGradient", "ExplodingTensor", "PoorWeightInitialization"]
+    rules: Words = ["VanishingGradient", "ExplodingTensor"]
     save_interval: int = Field(100, ge=1)
     profile_milliseconds: Annotated[Literal[100, 200, 500, 1000, 5000, 60000], BeforeValidator(int)] = 500
 

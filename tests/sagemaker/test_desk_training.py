@@ -58,7 +58,8 @@ def test_awss_debugger_watches_where_the_account_has_it(desk: Desk) -> None:
         one["CollectionName"]: one["CollectionParameters"] for one in job["DebugHookConfig"]["CollectionConfigurations"]
     }
     assert saved["losses"] == {"save_interval": "1"}
-    assert saved["gradients"] == {"save_interval": "100"}
+    assert saved["relu_output"] == saved["statistics"] == {"save_interval": "100"}
+    assert "gradients" not in saved
     assert len(saved) == len(job["DebugHookConfig"]["CollectionConfigurations"])
 
 
