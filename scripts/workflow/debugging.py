@@ -25,7 +25,7 @@ WITHOUT: Mapping[str, Any] = {
 }
 # A configuration takes the place of the image's own choice, so it names what the image's rules read, too. None has an
 # include_regex: the image finds the tensors of each by the class of their modules, in any architecture.
-_OWN = ("labels", "predictions", "statistics")
+_OWN, _OWN_ARE_SMALLER = ("labels", "predictions", "statistics"), 10
 _REFUSALS = ("ValidationException", "AccessDeniedException")
 
 
@@ -36,7 +36,8 @@ def arguments(settings: Settings) -> dict[str, Any]:
     wanted = settings.debugger
     rules = [_rule(name) for name in wanted.rules]
     read = [one["CollectionName"] for rule in rules for one in rule.get("CollectionConfigurations") or []]
-    every = {**dict.fromkeys((*read, *_OWN), wanted.save_interval), "losses": 1}
+    often = max(1, wanted.save_interval // _OWN_ARE_SMALLER)
+    every = {**dict.fromkeys(read, wanted.save_interval), **dict.fromkeys(_OWN, often), "losses": 1}
     saved = [CollectionConfig(name, {"save_interval": str(interval)}) for name, interval in every.items()]
     return {
         "debugger_hook_config": DebuggerHookConfig(settings.below("debug"), collection_configs=saved),

@@ -40,16 +40,22 @@ def deploy(settings: Settings, source: str = "", endpoint: str = "") -> None:
     record = _wait(sagemaker, name)
     if record["EndpointStatus"] != "InService" or record["EndpointConfigName"] != config:
         raise DeskError(endpoint_log.explain(settings, name, record))
-    if settings.serving != "serverless" and settings.autoscaling.most > settings.serving_instances:
+    if settings.autoscales:
         SCREEN.print(f"autoscaling: {scaling.scale(settings, name)}")
     SCREEN.print(f"endpoint: {name}, {record['EndpointStatus']}")
 
 
 def _begin(settings: Settings, name: str, config: str, update: bool) -> None:
-    sagemaker, names = client(settings, "sagemaker"), {"EndpointName": name, "EndpointConfigName": config}
+    sagemaker = client(settings, "sagemaker")
+    names: dict[str, Any] = {"EndpointName": name, "EndpointConfigName": config}
     if not update:
         sagemaker.create_endpoint(**names, Tags=settings.labels)
-    elif settings.canary.percent:
+        return
+    if not settings.autoscales:
+        scaling.unscale(settings, name)
+    elif scaling.is_scaled(settings, name):  # as many instances as now, not as at the beginning
+        names["RetainAllVariantProperties"] = True
+    if settings.canary.percent:
         sagemaker.update_endpoint(**names, DeploymentConfig=serving.deployment(settings, scaling.guard(settings, name)))
     else:
         sagemaker.update_endpoint(**names)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 
 def _split(value: Any) -> Any:
@@ -34,6 +34,12 @@ class Vpc(Table):
 
     subnets: Words = []
     security_groups: Words = []
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> "Vpc":
+        if bool(self.subnets) != bool(self.security_groups):
+            raise ValueError("give subnets and security_groups, or neither")
+        return self
 
 
 class Autoscaling(Table):

@@ -35,13 +35,21 @@ def scale(settings: Settings, endpoint: str) -> str:
     return f"{least} to {most} instances"
 
 
-def unscale(settings: Settings, endpoint: str) -> bool:
-    """Let an endpoint stay as it is; whether it was scaled."""
-    scaling, names = client(settings, "application-autoscaling"), [resource(endpoint)]
-    found = scaling.describe_scalable_targets(ServiceNamespace="sagemaker", ResourceIds=names)["ScalableTargets"]
-    if found:
-        scaling.deregister_scalable_target(**_TARGET, ResourceId=names[0])
-    return bool(found)
+def is_scaled(settings: Settings, endpoint: str) -> bool:
+    """Whether an endpoint grows and shrinks; who may not look at that has not made it so."""
+    scaling = client(settings, "application-autoscaling")
+    try:
+        found = scaling.describe_scalable_targets(ServiceNamespace="sagemaker", ResourceIds=[resource(endpoint)])
+    except ClientError:
+        return False
+    return bool(found["ScalableTargets"])
+
+
+def unscale(settings: Settings, endpoint: str) -> None:
+    """Let an endpoint stay as it is."""
+    if is_scaled(settings, endpoint):
+        scaling = client(settings, "application-autoscaling")
+        scaling.deregister_scalable_target(**_TARGET, ResourceId=resource(endpoint))
 
 
 def guard(settings: Settings, endpoint: str) -> list[str]:

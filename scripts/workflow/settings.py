@@ -92,6 +92,11 @@ class Settings(BaseSettings):
         return [{"Key": key, "Value": value} for key, value in marks.items()]
 
     @property
+    def autoscales(self) -> bool:
+        """Whether endpoints grow and shrink."""
+        return self.serving != "serverless" and self.autoscaling.most > self.serving_instances
+
+    @property
     def network(self) -> dict[str, list[str]] | None:
         """VpcConfig, or None outside of one."""
         if not self.vpc.subnets:

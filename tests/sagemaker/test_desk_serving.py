@@ -54,6 +54,9 @@ def test_a_real_time_endpoint_grows_with_its_requests(desk: Quick) -> None:
     assert configuration(desk, "grows")["KmsKeyId"] == KEY
     [variant] = configuration(desk, "grows")["ProductionVariants"]
     assert variant["ContainerStartupHealthCheckTimeoutInSeconds"] == variant["ModelDataDownloadTimeoutInSeconds"] == 600
+    assert "autoscaling: 1 to 5" in deploy(desk, "grows", desk.api.model("dogs"), autoscaling__most="5")
+    assert "autoscaling" not in deploy(desk, "grows", desk.api.model("dogs"))
+    assert scaling.describe_scalable_targets(ServiceNamespace="sagemaker")["ScalableTargets"] == []
 
 
 def test_a_share_of_requests_and_answers_is_captured(desk: Quick) -> None:

@@ -58,7 +58,8 @@ def test_awss_debugger_watches_where_the_account_has_it(desk: Desk) -> None:
         one["CollectionName"]: one["CollectionParameters"] for one in job["DebugHookConfig"]["CollectionConfigurations"]
     }
     assert saved["losses"] == {"save_interval": "1"}
-    assert saved["relu_output"] == saved["statistics"] == {"save_interval": "100"}
+    assert saved["relu_output"] == {"save_interval": "100"}
+    assert saved["statistics"] == {"save_interval": "10"}
     assert "gradients" not in saved
     assert len(saved) == len(job["DebugHookConfig"]["CollectionConfigurations"])
 
@@ -70,6 +71,8 @@ def test_where_the_account_has_no_debugger_a_note_says_so_and_the_job_runs(new_a
     assert "this account has no" not in train(new_account, debugger__use="off")[0]
     refused = new_account.run("train", code=2, settings={"debugger.use": "on"})
     assert "CreateTrainingJob was refused" in refused
+    half = new_account.run("train", code=2, settings={"vpc.subnets": "subnet-1"})
+    assert "vpc cannot be used: Value error, give subnets and security_groups, or neither" in half
     assert "is no rule of AWS's Debugger" in new_account.run("train", code=2, settings={"debugger.rules": "Guess"})
 
 

@@ -64,7 +64,7 @@ def test_awss_rules_get_verdicts_and_the_images_own_are_in_the_report(desk: Quic
     assert report.parent == ways.OUT / job
     verdicts = json.loads((report.parent / "rules.json").read_text())
     judged = {one["rule"] for one in verdicts if one["status"] != "not evaluated"}
-    assert {"VanishingGradient", "InitialLoss", "PredictionCollapse", "WeightUpdateRatio"} <= judged
+    assert {"VanishingGradient", "InitialLoss", "WeightUpdateRatio"} <= judged
     assert " USD at 0.115 an hour" in after(said, "completed:")
 
 
@@ -94,31 +94,28 @@ def test_many_models_are_added_one_by_one(desk: Quick, job: str, pictures: Path)
     assert desk.run("clean", "--yes").count("endpoint many, InService") == 1
 
 
-@pytest.mark.parametrize("seconds", [0.2, 3, 9])
-def test_a_server_that_is_killed_leaves_no_container_and_loses_no_finished_job(
-    tmp_path: Path, pictures: Path, seconds: float
-) -> None:
-    engine = ways.find_engine()
-    if not engine:
-        pytest.skip("no container engine answers: this is about its containers")
-    state = tmp_path / "state"
-    containers = lambda: ways.ask(  # noqa: E731
-        engine, "ps", "--all", "--quiet", "--filter", f"label={leftovers.label(state)}"
-    )
-    with running(state) as first:
-        quick = Quick(first, tmp_path)
-        quick.run("upload", "--data", str(pictures))
-        done = after(quick.run("train"), "job:")
-        quick.run("train", "--no-wait", settings={"hyperparameters.epochs": "500"})
-        time.sleep(seconds)
-        first.process.kill()
-        wait(containers, lambda found: not found, 30)
-    with running(state) as second:
-        names = {one["TrainingJobName"] for one in second.sagemaker.list_training_jobs()["TrainingJobSummaries"]}
-        [other] = names - {done}
-        lost = second.sagemaker.describe_training_job(TrainingJobName=other)
-        assert "local_sagemaker ended while the job ran" in lost["FailureReason"]
-        kept = second.sagemaker.describe_training_job(TrainingJobName=done)
-        assert kept["TrainingJobStatus"] == "Completed"
-        assert second.keys(f"{PROJECT}/jobs/{done}/output/model.tar.gz")
+@pytest.mark.skipif(ways.find_engine() is None, reason="no container engine answers: this is about its containers")
+def test_a_server_that_is_killed_leaves_no_container_and_loses_no_finished_job(tmp_path: Path, pictures: Path) -> None:
+    state, engine = tmp_path / "state", ways.find_engine() or ""
+    label = f"label={leftovers.label(state)}"
+    containers = lambda: ways.ask(engine, "ps", "--all", "--quiet", "--filter", label)  # noqa: E731
+    done = ""
+    for seconds in (0.2, 2, 6):  # before, while and after the container of a job starts
+        with running(state) as server:
+            quick = Quick(server, tmp_path)
+            if not done:
+                quick.run("upload", "--data", str(pictures))
+                done = after(quick.run("train"), "job:")
+            quick.run("train", "--no-wait", settings={"hyperparameters.epochs": "500"})
+            time.sleep(seconds)
+            server.process.kill()
+            wait(containers, lambda found: not found, 30)
+    with running(state) as server:
+        names = [one["TrainingJobName"] for one in server.sagemaker.list_training_jobs()["TrainingJobSummaries"]]
+        jobs = {name: server.sagemaker.describe_training_job(TrainingJobName=name) for name in names}
+        assert jobs.pop(done)["TrainingJobStatus"] == "Completed"
+        assert server.keys(f"{PROJECT}/jobs/{done}/output/model.tar.gz")
+        assert ["local_sagemaker ended while the job ran" in job["FailureReason"] for job in jobs.values()] == [
+            True
+        ] * 3
         assert containers() == ""
