@@ -65,8 +65,14 @@ class TransformJobs:
         return {}
 
     def listed(self, request: Record, _region: str) -> Record:
-        """Jobs by part of the name."""
-        found = [job for job in self._store.all(KIND) if request.get("NameContains", "") in job["TransformJobName"]]
+        """Jobs by status and by part of the name."""
+        wanted = request.get("StatusEquals")
+        found = [
+            job
+            for job in self._store.all(KIND)
+            if request.get("NameContains", "") in job["TransformJobName"]
+            and wanted in (None, job["TransformJobStatus"])
+        ]
         return page(
             request, "TransformJobSummaries", [{key: job[key] for key in _SUMMARY if key in job} for job in found]
         )

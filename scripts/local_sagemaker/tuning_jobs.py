@@ -73,11 +73,13 @@ class TuningJobs:
         return {}
 
     def listed(self, request: Record, _region: str) -> Record:
-        """Tuning jobs by part of the name."""
+        """Tuning jobs by status and by part of the name."""
+        wanted = request.get("StatusEquals")
         found = [
             {**{key: job[key] for key in _SUMMARY if key in job}, "Strategy": _strategy(job)}
             for job in self._store.all(KIND)
             if request.get("NameContains", "") in job["HyperParameterTuningJobName"]
+            and wanted in (None, job["HyperParameterTuningJobStatus"])
         ]
         return page(request, "HyperParameterTuningJobSummaries", found)
 

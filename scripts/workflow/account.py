@@ -31,8 +31,9 @@ def client(settings: Settings, service: str) -> Any:
 
 
 def new_name(settings: Settings, kind: str) -> str:
-    """A name that nothing has yet; short enough for a tuning job (32 characters)."""
-    return f"{settings.project}-{kind}-{time.strftime('%m%d%H%M%S')}"
+    """A name that nothing has yet; a tuning job's has 32 characters at most, and so no thousandths of a second."""
+    thousandths = "" if kind == "tune" else f"-{time.time_ns() // 10**6 % 1000:03d}"
+    return f"{settings.project}-{kind}-{time.strftime('%m%d%H%M%S')}{thousandths}"
 
 
 def newest(settings: Settings, operation: str, answer: str, member: str, **wanted: str) -> str:

@@ -7,6 +7,8 @@ from functools import partial
 from itertools import groupby
 from typing import Any
 
+from botocore.exceptions import ClientError
+
 from workflow import instances, scaling
 from workflow.account import SCREEN, client
 from workflow.settings import Settings
@@ -114,7 +116,7 @@ class Finder:
 
     def _running(self, kind: str, name: str, hosts: list[Mapping[str, Any]], stop: Callable[[], object]) -> Thing:
         note, cost = self._price([(one["InstanceType"], one["InstanceCount"]) for one in hosts])
-        return Thing(kind, name, f", runs: {note}", stop, cost)
+        return Thing(kind, name, f", runs: {note}", partial(_stop, stop), cost)
 
     def _hourly(self, endpoint: Mapping[str, Any]) -> tuple[str, float | None]:
         if endpoint["EndpointStatus"] == "Failed":
@@ -144,3 +146,12 @@ class Finder:
             self.sagemaker.delete_endpoint(EndpointName=name)
         patience = {"Delay": 2, "MaxAttempts": 300}
         self.sagemaker.get_waiter("endpoint_deleted").wait(EndpointName=name, WaiterConfig=patience)
+
+
+def _stop(stop: Callable[[], object]) -> None:
+    """Stop a job; one that has ended meanwhile is as good."""
+    try:
+        stop()
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ValidationException":
+            raise

@@ -135,6 +135,21 @@ def test_many_models_stand_behind_one_endpoint(desk: Quick, tmp_path: Path) -> N
     assert "serving=multi-model needs instances without a GPU" in gpu
 
 
+def test_a_batch_on_gpus_names_the_host_and_joins_answers_to_names(desk: Quick) -> None:
+    for name in ("a/1.png", "b/2.png"):
+        desk.api.put(f"{PROJECT}/data/test/{name}", b"picture")
+    chosen = {"project": PROJECT, "serving_instance_type": "ml.g4dn.xlarge", "kms_key": KEY}
+    source = f"s3://{BUCKET}/{PROJECT}/data/test"
+    said = desk.run("transform", "--source", source, "--job", desk.api.model("labels"), settings=chosen)
+    job = desk.api.sagemaker.describe_transform_job(TransformJobName=after(said, "transform job:"))
+    assert job["TransformResources"]["TransformAmiVersion"] == "al2-ami-sagemaker-batch-gpu-535"
+    assert ("VolumeKmsKeyId" in job["TransformResources"], job["TransformOutput"]["KmsKeyId"]) == (False, KEY)
+    answers = Path(after(said, "answers:"))
+    rows = [json.loads(line) for line in answers.read_text().splitlines()]
+    answers.unlink()
+    assert [(row["picture"], row["topk_labels"][0]) for row in rows] == [("a/1.png", "dog"), ("b/2.png", "dog")]
+
+
 CANARY = {"serving_instances": "2", "canary__percent": "50", "canary__wait_seconds": "3"}
 
 

@@ -68,7 +68,7 @@ def test_where_the_account_has_no_debugger_a_note_says_so_and_the_job_runs(new_a
     said, job = train(new_account)
     assert "note: this account has no SageMaker Debugger" in said
     assert (job["TrainingJobStatus"], "DebugHookConfig" in job) == ("Completed", False)
-    assert "this account has no" not in train(new_account, debugger__use="off")[0]
+    assert "this account has no" not in new_account.run("train", "--no-wait", settings={"debugger.use": "off"})
     refused = new_account.run("train", code=2, settings={"debugger.use": "on"})
     assert "CreateTrainingJob was refused" in refused
     half = new_account.run("train", code=2, settings={"vpc.subnets": "subnet-1"})

@@ -61,7 +61,7 @@ def deleted_and_overwritten(api: Api) -> None:
 def test_other_services_are_answered_under_the_same_address(api: Api) -> None:
     assert api.client("sts").get_caller_identity()["Account"] == "123456789012"
     role = {"Version": "2012-10-17", "Statement": []}
-    api.client("iam").create_role(RoleName="SageMaker", AssumeRolePolicyDocument=json.dumps(role))
+    api.client("iam").create_role(RoleName="AnotherRole", AssumeRolePolicyDocument=json.dumps(role))
     assert api.client("ecr").describe_repositories()["repositories"] == []
 
 
