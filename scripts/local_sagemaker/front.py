@@ -33,7 +33,7 @@ class Front:
     def __init__(
         self, aws: Wsgi, operations: Mapping[str, Operation], pages: Mapping[str, Page], objects: Objects
     ) -> None:
-        self._aws, self._operations, self._pages, self._objects = aws, operations, pages, objects
+        self._aws, self.operations, self._pages, self._objects = aws, operations, pages, objects
 
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Answer one request."""
@@ -48,7 +48,7 @@ class Front:
 
     def _own(self, request: Request) -> Response | None:
         service, _, name = request.headers.get("X-Amz-Target", "").partition(".")
-        operation = self._operations.get(name) if service == "SageMaker" else None
+        operation = self.operations.get(name) if service == "SageMaker" else None
         page = self._page(request)
         if operation:
             return guarded(lambda: _answer(name, operation, request))
