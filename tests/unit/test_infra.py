@@ -153,7 +153,7 @@ class TestTheFile:
     def test_each_permission_is_explained(self) -> None:
         lines = TEMPLATE.read_text(encoding="utf-8").splitlines()
         places = [number for number, line in enumerate(lines) if re.match(r" +- Sid: (?!OnlyOverTls)", line)]
-        assert len(places) == 11
+        assert len(places) == 12
         assert [lines[number] for number in places if not lines[number - 1].lstrip().startswith("#")] == []
 
     def test_the_bucket_is_nobodys_but_the_accounts(self, template: dict[str, Any]) -> None:
