@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from house import JPEG, House, Run
-from image_classifier.serving import intake
+from image_classifier.serving import intake, wire
 from image_classifier.serving.front_door import State
 
 MIB = 1 << 20
@@ -31,6 +31,17 @@ def test_more_requests_than_may_wait_are_503_at_once_and_the_others_are_answered
         assert house.door.in_flight == 0
 
     run(talk, MMS_JOB_QUEUE_SIZE="3")
+
+
+def test_only_a_request_with_no_other_at_work_is_told_to_be_alone(run: Run) -> None:
+    async def talk(house: House) -> None:
+        await ask(house)
+        house.mms.delay = 0.3
+        await asyncio.gather(ask(house), ask(house))
+        await ask(house)
+        assert [wire.ALONE in headers for headers, _ in house.mms.seen] == [True, True, False, True]
+
+    run(talk)
 
 
 def test_time_spent_waiting_counts_towards_the_deadline(run: Run) -> None:

@@ -105,6 +105,13 @@ def test_an_artifact_of_an_earlier_version_is_served_with_torch(copy: Path) -> N
     assert engine.logits(np.zeros((2, SIZE, SIZE, 3), np.uint8)).shape == (2, 4)
 
 
+def test_a_request_alone_gets_the_same_numbers_from_more_threads(made: Path) -> None:
+    engine = engines.load(made, settings("fp32"), engines.CPU, 1, alone=2)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 3), np.uint8)
+    np.testing.assert_allclose(engine.logits(pixels, alone=True), engine.logits(pixels), atol=1e-4)
+    assert engine._wide is not engine._network  # type: ignore[attr-defined]
+
+
 def other_weights(folder: Path) -> None:
     weights = folder / artifact.WEIGHTS
     weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\0")

@@ -29,9 +29,9 @@ def count_passes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     engine, passes = handler._service._engine, []  # type: ignore[union-attr]
     run = engine.logits
 
-    def counted(pixels: Pixels) -> Any:
+    def counted(pixels: Pixels, alone: bool) -> Any:
         passes.append(len(pixels))
-        return run(pixels)
+        return run(pixels, alone)
 
     monkeypatch.setattr(engine, "logits", counted)
     return passes
@@ -53,6 +53,30 @@ def test_many_records_are_one_pass_and_a_bad_one_fails_alone(
         assert got["topk_labels"] == wanted["topk_labels"]
         assert got["topk_probs"] == pytest.approx(wanted["topk_probs"], abs=1e-5)
     assert re.fullmatch(r"decode=0\.\d+,forward=0\.\d+,encode=0\.\d+,records=3", stages(made))
+
+
+@pytest.mark.parametrize(("headers", "wanted"), [([{}], False), ([{wire.ALONE: "yes"}], True)])
+def test_a_request_that_is_alone_may_use_all_cores(
+    model: Path, picture: Picture, monkeypatch: pytest.MonkeyPatch, headers: list[dict[str, str]], wanted: bool
+) -> None:
+    engine, heard = handler._service._engine, []  # type: ignore[union-attr]
+    run = engine.logits
+
+    def listen(pixels: Pixels, alone: bool) -> Any:
+        heard.append(alone)
+        return run(pixels, alone)
+
+    monkeypatch.setattr(engine, "logits", listen)
+    made = context(model, *headers)
+    handler.handle([{"body": picture()} for _ in headers], made)
+    assert heard == [wanted]
+
+
+def test_an_answered_call_leaves_no_metrics_to_log(model: Path, picture: Picture) -> None:
+    made = context(model, {})
+    made.metrics = object()
+    handler.handle([{"body": picture()}], made)
+    assert made.metrics is None
 
 
 def stages(made: Context, index: int = 0) -> str:
@@ -132,11 +156,11 @@ def test_a_batch_that_does_not_fit_into_memory_is_tried_in_halves(
     engine = handler._service._engine  # type: ignore[union-attr]
     run, tried = engine.logits, []
 
-    def small(pixels: Pixels) -> Any:
+    def small(pixels: Pixels, alone: bool) -> Any:
         tried.append(len(pixels))
         if len(pixels) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return run(pixels)
+        return run(pixels, alone)
 
     monkeypatch.setattr(engine, "logits", small)
     status, answer, _ = ask(model, in_json(*[picture()] * 5), x_classifier_content_type="application/json")
@@ -147,7 +171,7 @@ def test_a_batch_that_does_not_fit_into_memory_is_tried_in_halves(
 def test_a_network_that_gives_no_numbers_is_500_not_an_empty_answer(
     model: Path, picture: Picture, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(handler._service._engine, "logits", lambda pixels: np.full((len(pixels), 3), np.nan))  # type: ignore[union-attr]
+    monkeypatch.setattr(handler._service._engine, "logits", lambda pixels, _: np.full((len(pixels), 3), np.nan))  # type: ignore[union-attr]
     status, answer, _ = ask(model, picture())
     assert (status, answer["code"]) == (500, "internal_error")
     assert "not a number" in caplog.text

@@ -97,7 +97,8 @@ def test_many_models_have_one_worker_each(compute: Compute) -> None:
 def test_the_sums_are_explained(compute: Compute) -> None:
     workers, limits, java = compute(2, 8192 * MIB, 10 * MIB).explain()
     assert workers == (
-        "Workers: 2 with 1 thread(s) each (2 cores; 8192 MiB memory / 480 MiB a worker = 450 + 3 x model of 10 MiB)."
+        "Workers: 2 with 1 thread(s) each, 2 for a request alone "
+        "(2 cores; 8192 MiB memory / 480 MiB a worker = 450 + 3 x model of 10 MiB)."
     )
     assert limits == "Limits: body 6 MiB either way; 4 requests at work, 2 of them larger than 1 MiB, 100 waiting."
     assert java.startswith("Java: heap 176 MiB, direct memory 176 MiB (128 + 3 x 16 MiB of bodies)")

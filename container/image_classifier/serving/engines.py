@@ -26,11 +26,12 @@ class Engine(Protocol):
     config: Config
     batch_size: int  # pictures in one pass, at most
 
-    def logits(self, pixels: "NDArray[uint8]") -> "NDArray[float32]":
+    def logits(self, pixels: "NDArray[uint8]", alone: bool = False) -> "NDArray[float32]":
         """Run the network.
 
         Args:
             pixels: [n, image_size, image_size, 3], as `images.read` gives them.
+            alone: no other worker runs now, so that all cores may be used.
 
         Returns:
             [n, classes].
@@ -100,8 +101,15 @@ def _failed(made: Compiled, kind: Kind) -> bool:
     return kind in made.variants and not made.variants[kind].used
 
 
-def load(folder: Path, settings: Settings, device: str, threads: int) -> Engine:
+def load(folder: Path, settings: Settings, device: str, threads: int, alone: int = 0) -> Engine:
     """Load what `choose` names, ready to answer: it has run once.
+
+    Args:
+        folder: the artifact.
+        settings: CLASSIFIER_ENGINE.
+        device: see `choose`.
+        threads: for the network.
+        alone: threads for a request that is the only one at work, where they are more.
 
     Raises:
         UserError: the artifact cannot be loaded.
@@ -109,7 +117,7 @@ def load(folder: Path, settings: Settings, device: str, threads: int) -> Engine:
     choice = choose(folder, settings, device)
     engine: Engine
     if choice.kind:
-        engine = CompiledEngine(folder, choice.kind, threads)
+        engine = CompiledEngine(folder, choice.kind, threads, max(threads, alone))
     else:
         from image_classifier.serving.torch_engine import TorchEngine  # seconds, and 200 MB
 
@@ -123,7 +131,8 @@ def _warm_up(engine: Engine) -> None:
     import numpy as np
 
     size = engine.config.preprocessing.image_size
-    engine.logits(np.zeros((1, size, size, 3), np.uint8))
+    for alone in (False, True):
+        engine.logits(np.zeros((1, size, size, 3), np.uint8), alone)
 
 
 def pictures_of_a_pass(config: Config, device: str) -> int:
@@ -134,11 +143,13 @@ def pictures_of_a_pass(config: Config, device: str) -> int:
 class CompiledEngine:
     """A compiled variant, on the CPU."""
 
-    def __init__(self, folder: Path, kind: Kind, threads: int) -> None:
+    def __init__(self, folder: Path, kind: Kind, threads: int, alone: int) -> None:
         self.config = configuration.read(folder)
         self.batch_size = pictures_of_a_pass(self.config, CPU)
-        self._network = compiled.Network(compiled.path(folder, kind), threads)
+        file = compiled.path(folder, kind)
+        self._network = compiled.Network(file, threads)
+        self._wide = compiled.Network(file, alone) if alone > threads else self._network
 
-    def logits(self, pixels: "NDArray[uint8]") -> "NDArray[float32]":
+    def logits(self, pixels: "NDArray[uint8]", alone: bool = False) -> "NDArray[float32]":
         """See Engine."""
-        return self._network.logits(pixels)
+        return (self._wide if alone else self._network).logits(pixels)

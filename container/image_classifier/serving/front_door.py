@@ -165,6 +165,7 @@ class Door:
                 body = await intake.read()
                 gate = model.gate if isinstance(body, bytes) else self._uploads
                 await gate.enter()
+                headers |= {} if self._working else {wire.ALONE: "yes"}
                 return await asyncio.shield(self._work(gate, self.predict(model, body, headers)))
         except aiohttp.ClientError:
             raise intake.refusal or RequestError(503, "unavailable", _MMS_ERRORS[503][1]) from None

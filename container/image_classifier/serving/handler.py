@@ -18,7 +18,14 @@ from image_classifier.serving.answers import NoneAnswered
 from image_classifier.serving.formats import encode_error
 from image_classifier.serving.location import find
 from image_classifier.serving.service import Request, Result, Service
-from image_classifier.serving.wire import ANSWERED, LOAD_ERROR_ENV, REQUEST_ID, STAGES, load_error_file
+from image_classifier.serving.wire import (
+    ALONE_THREADS_ENV,
+    ANSWERED,
+    LOAD_ERROR_ENV,
+    REQUEST_ID,
+    STAGES,
+    load_error_file,
+)
 
 if TYPE_CHECKING:
     from image_classifier.serving.user_code import UserService
@@ -54,7 +61,9 @@ def _load(model: str, properties: dict[str, Any]) -> "Service | UserService":
         model_dir = Path(properties["model_dir"])
         gpu = properties.get("gpu_id")
         device = engines.CPU if gpu is None else f"cuda:{gpu}"
-        load = partial(engines.load, settings=settings, device=device, threads=settings.threads or 1)
+        threads = settings.threads or 1
+        alone = int(os.environ.get(ALONE_THREADS_ENV, threads))
+        load = partial(engines.load, settings=settings, device=device, threads=threads, alone=alone)
         if find(model_dir, settings):
             from image_classifier.serving.user_code import UserService  # the toolkit, wanted by few
 

@@ -40,20 +40,25 @@ class Stages:
         return f"decode={self.decode:.6f},forward={self.forward:.6f},encode={self.encode:.6f},records={records}"
 
 
-def predict(engine: Engine, records: Sequence[Record], max_pixels: int, stages: Stages) -> list[Outcome]:
+def predict(
+    engine: Engine, records: Sequence[Record], max_pixels: int, stages: Stages, alone: bool = False
+) -> list[Outcome]:
     """Answer records, each with a prediction or with what went wrong with it; one bad record fails alone."""
     outcomes: list[Outcome] = []
     for start in range(0, len(records), engine.batch_size):
-        outcomes += _predict_batch(engine, records[start : start + engine.batch_size], max_pixels, stages)
+        batch = records[start : start + engine.batch_size]
+        outcomes += _predict_batch(engine, batch, max_pixels, stages, alone)
     return outcomes
 
 
-def _predict_batch(engine: Engine, records: Sequence[Record], max_pixels: int, stages: Stages) -> list[Outcome]:
+def _predict_batch(
+    engine: Engine, records: Sequence[Record], max_pixels: int, stages: Stages, alone: bool
+) -> list[Outcome]:
     with stages.time("decode"):
         decoded = [_decode(record, engine, max_pixels) for record in records]
     pixels = [item for item in decoded if isinstance(item, np.ndarray)]
     with stages.time("forward"):
-        answers = iter(_forward(engine, pixels))
+        answers = iter(_forward(engine, pixels, alone))
     return [next(answers) if isinstance(item, np.ndarray) else item for item in decoded]
 
 
@@ -66,15 +71,15 @@ def _decode(record: Record, engine: Engine, max_pixels: int) -> Pixels | Excepti
         return error
 
 
-def _forward(engine: Engine, pixels: list[Pixels]) -> Sequence[Outcome]:
+def _forward(engine: Engine, pixels: list[Pixels], alone: bool) -> Sequence[Outcome]:
     if not pixels:
         return []
     try:
-        logits = engine.logits(np.stack(pixels))
+        logits = engine.logits(np.stack(pixels), alone)
     except Exception as error:
         if is_out_of_memory(error) and len(pixels) > 1:  # another process may have taken the memory: half may fit
             middle = len(pixels) // 2
-            return [*_forward(engine, pixels[:middle]), *_forward(engine, pixels[middle:])]
+            return [*_forward(engine, pixels[:middle], alone), *_forward(engine, pixels[middle:], alone)]
         return [error] * len(pixels)
     shares = softmax(logits, engine.config.temperature)
     return [_prediction(*row) for row in zip(logits, shares, strict=True)]

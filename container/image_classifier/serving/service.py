@@ -13,6 +13,7 @@ from image_classifier.serving.engines import Engine
 from image_classifier.serving.formats import Options
 from image_classifier.serving.prediction import Outcome, Stages, predict
 from image_classifier.serving.requests import Bytes, Records
+from image_classifier.serving.wire import ALONE
 
 MIB = 1 << 20
 
@@ -67,7 +68,8 @@ class Service:
         with stages.time("decode"):
             opened = [self._open(call) for call in calls]
         records = [record for one in opened if isinstance(one, Records) for record in one.records]
-        outcomes = iter(predict(self._engine, records, self._settings.max_pixels, stages))
+        alone = all(call.header(ALONE) for call in calls)
+        outcomes = iter(predict(self._engine, records, self._settings.max_pixels, stages, alone))
         return [
             self._write(call, one, outcomes, stages) if isinstance(one, Records) else one
             for call, one in zip(calls, opened, strict=True)

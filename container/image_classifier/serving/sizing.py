@@ -27,6 +27,7 @@ class Sizing:
     model: int  # of the model's files
     workers: int
     threads: int  # a worker
+    alone: int  # threads for a request that is the only one at work
     payload: int  # the largest body, of a request and of an answer
     queue: int  # requests that may wait
     dispatched: int  # requests that Java has at a time: one is ready when a worker becomes free
@@ -39,7 +40,7 @@ class Sizing:
     def explain(self) -> list[str]:
         """The arithmetic, for the log."""
         return [
-            f"Workers: {self.workers} with {self.threads} thread(s) each "
+            f"Workers: {self.workers} with {self.threads} thread(s) each, {self.alone} for a request alone "
             f"({self.cores} cores; {self.memory // MIB} MiB memory / {self.each // MIB} MiB a worker = "
             f"{self.base // MIB} + {MODEL_COPIES} x model of {self.model // MIB} MiB).",
             f"Limits: body {self.payload // MIB} MiB either way; {self.dispatched} requests at work, "
@@ -87,6 +88,7 @@ def compute(settings: Settings, model_dir: Path, kind: Kind | None = None) -> Si
         model=model,
         workers=workers,
         threads=settings.threads or max(1, cores // workers),
+        alone=settings.threads or cores,
         payload=payload,
         queue=settings.queue or max(settings.concurrent_transforms or 0, min(QUEUE, max(8, memory // 16 // BUFFER))),
         dispatched=2 * workers,

@@ -20,8 +20,9 @@ class TorchEngine:
         self._network = network.to(self._device)
         self.batch_size = pictures_of_a_pass(self.config, device)
 
-    def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """See Engine."""
+    def logits(self, pixels: NDArray[np.uint8], alone: bool = False) -> NDArray[np.float32]:
+        """See Engine; the threads are the process's, and stay as they are."""
+        del alone
         with torch.inference_mode():
             batch = torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self._device)
             inputs = images.normalise(batch, self.config.preprocessing)

@@ -12,7 +12,9 @@ ACCEPT = "x-classifier-accept"
 CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
 ANSWERED = "x-classifier-answered"  # set by the handler: without it, the answer is MMS's own
 STAGES = "x-classifier-stages"  # of an answer: decode=0.0123,forward=0.0345,encode=0.0002,records=1, in seconds
+ALONE = "x-classifier-alone"  # no other request is at work: all cores are free for this one
 LOAD_ERROR_ENV = "CLASSIFIER_LOAD_ERROR_DIR"
+ALONE_THREADS_ENV = "CLASSIFIER_ALONE_THREADS"  # of a worker, for such a request
 
 
 def load_error_file(folder: Path, model: str) -> Path:
