@@ -2,17 +2,18 @@
 
 Usage: make bench BENCH=serving ARGS="--architecture resnet50 --rounds 4"; prints a table in Markdown. The network has
 random weights: its speed is that of any. The first run makes the peers' virtual environment, which takes minutes.
+The callers are `wrk` (`apt-get install wrk`): callers in Python would take a good part of the servers' cores.
 """
 
 import argparse
+import json
 import random
 import statistics
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -80,20 +81,31 @@ def make_artifact(architecture: str, photos: Sequence[Path]) -> Path:
     return folder
 
 
-def as_form(body: bytes) -> tuple[bytes, str]:
-    """A picture as BentoML takes it."""
+def make_forms(photos: Sequence[Path]) -> list[Path]:
+    """The pictures as BentoML takes them."""
     head = (
         b'--edge\r\nContent-Disposition: form-data; name="body"; filename="a.jpg"\r\nContent-Type: image/jpeg\r\n\r\n'
     )
-    return head + body + b"\r\n--edge--\r\n", "multipart/form-data; boundary=edge"
-
-
-def bodies_for(server: servers.Server, photos: Sequence[Path]) -> list[tuple[bytes, str]]:
-    pictures = [path.read_bytes() for path in photos]
-    return [as_form(body) if server.form else (body, "image/jpeg") for body in pictures]
+    folder = OUT / "forms"
+    folder.mkdir(exist_ok=True)
+    for path in photos:
+        (folder / path.name).write_bytes(head + path.read_bytes() + b"\r\n--edge--\r\n")
+    return [folder / path.name for path in photos]
 
 
 Way = Callable[[int, float], Seen]
+
+
+def asking(server: servers.Server, running: servers.Running, photos: Sequence[Path]) -> Way:
+    """Load on a server, and what CPU time it takes."""
+    bodies = make_forms(photos) if server.form else photos
+
+    def measure(callers: int, seconds: float) -> Seen:
+        before = running.cpu()
+        seen = load(server.port, server.path, bodies, server.media_type, callers, seconds)
+        return replace(seen, server_cpu=running.cpu() - before)
+
+    return measure
 
 
 class Floor:
@@ -115,12 +127,13 @@ class Floor:
         for process in working:
             assert process.stdin
             print(seconds, file=process.stdin, flush=True)
-        seen = Seen(lasted=seconds)
+        told = []
         for process in working:
             assert process.stdout
-            count, median = process.stdout.readline().split()
-            seen.seconds += [float(median)] * int(count)
-        return seen
+            told.append(json.loads(process.stdout.readline()))
+        count, p50, p99, cpu = (statistics.fmean(one[name] for one in told) for name in ("count", "p50", "p99", "cpu"))
+        total = count * len(told)
+        return Seen(int(total), total / seconds, p50, p99, server_cpu=cpu * len(told))
 
     def close(self) -> None:
         for process in self._processes:
@@ -140,12 +153,11 @@ def compare(options: argparse.Namespace) -> dict[str, Row]:
     with ExitStack() as stack:
         ways: dict[str, Way] = {}
         for server in chosen:
-            bodies = bodies_for(server, photos)
-            log = OUT / f"{server.port}.log"
-            started = stack.enter_context(servers.running(server, model, log, bodies[0]))
+            log, body = OUT / f"{server.port}.log", (make_forms(photos) if server.form else photos)[0]
+            started = stack.enter_context(servers.running(server, model, log, body))
             print(f"{server.name}: answers after {started.answered:.1f} s", file=sys.stderr, flush=True)
-            ways[server.name] = partial(load, server.port, server.path, bodies)
-            ways[server.name](2, 2.0)
+            ways[server.name] = asking(server, started, photos)
+            ways[server.name](2, 3.0)  # Java compiles what it has seen a few hundred times
             rows[server.name].start = f"{started.pinged:.1f} / {started.answered:.1f}"
             rows[server.name].memory = f"{started.memory():.0f}"
         for kind in KINDS:
@@ -169,25 +181,30 @@ def measure(options: argparse.Namespace, ways: Mapping[str, Way], rows: dict[str
 
 def table(rows: Mapping[str, Row]) -> str:
     """Medians over the rounds, and ratios to the naive handler of the same round."""
-    naive = rows["naive on MMS"]
     lines = [
-        "| server | 1 caller: p50 | times lower | 8 callers: a second | times naive | p50 | p99 | start: ping / answer "
-        "| memory a worker |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| server | 1 caller: p50 | times lower | 8 callers: a second | times naive | p50 | p99 | CPU a picture "
+        "| start: ping / answer | memory a worker |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+        *(_line(name, row, rows["naive on MMS"]) for name, row in rows.items()),
     ]
-    for name, row in rows.items():
-        alone = [b.p50 / a.p50 for a, b in zip(row.stretches[1], naive.stretches[1], strict=True)]
-        together = [a.rate / b.rate for a, b in zip(row.stretches[8], naive.stretches[8], strict=True)]
-        lines.append(
-            f"| {name} | {row.median(1, lambda s: s.p50) * 1000:.1f} ms | {statistics.median(alone):.2f} "
-            f"| {row.median(8, lambda s: s.rate):.1f} | {statistics.median(together):.2f} "
-            f"| {row.median(8, lambda s: s.p50) * 1000:.0f} ms | {row.median(8, lambda s: s.p99) * 1000:.0f} ms "
-            f"| {row.start} s | {row.memory} MiB |"
-        )
     for kind in KINDS:
         shares = zip(rows[f"ours, {kind}"].stretches[8], rows[f"floor, {kind}"].stretches[8], strict=True)
         lines.append(f"\nShare of the floor, {kind}: {statistics.median(a.rate / b.rate for a, b in shares):.0%}")
+    callers = max(row.median(8, lambda seen: seen.callers_cpu) for row in rows.values())
+    lines.append(f"\nThe callers took at most {callers:.2f} cores.")
     return "\n".join(lines)
+
+
+def _line(name: str, row: Row, naive: Row) -> str:
+    alone = [b.p50 / a.p50 for a, b in zip(row.stretches[1], naive.stretches[1], strict=True)]
+    together = [a.rate / b.rate for a, b in zip(row.stretches[8], naive.stretches[8], strict=True)]
+    return (
+        f"| {name} | {row.median(1, lambda seen: seen.p50) * 1000:.1f} ms | {statistics.median(alone):.2f} "
+        f"| {row.median(8, lambda seen: seen.rate):.1f} | {statistics.median(together):.2f} "
+        f"| {row.median(8, lambda s: s.p50) * 1000:.0f} ms | {row.median(8, lambda s: s.p99) * 1000:.0f} ms "
+        f"| {row.median(8, lambda seen: seen.server_cpu / seen.count) * 1000:.1f} ms "
+        f"| {row.start} s | {row.memory} MiB |"
+    )
 
 
 def main() -> None:

@@ -1,9 +1,10 @@
 """The floor: decode and forward in a loop, with no server. `floor.py MODEL_DIR int8|fp32|eager THREADS PICTURES...`.
 
-Says `ready` when it is; then, for each line of input with a number of seconds, how many pictures it did, and the median
-seconds of one.
+Says `ready` when it is; then, for each line of input with a number of seconds, as JSON: how many pictures it did, the
+median and 99th percentile of one in seconds, and the seconds of CPU.
 """
 
+import json
 import statistics
 import sys
 import time
@@ -24,11 +25,13 @@ def main() -> None:
     bodies = cycle([Path(path).read_bytes() for path in pictures])
     print("ready", flush=True)
     for line in sys.stdin:
-        took, end = [], time.perf_counter() + float(line)
+        took, end, cpu = [], time.perf_counter() + float(line), time.process_time()
         while (start := time.perf_counter()) < end:
             engine.logits(np.stack([images.read(next(bodies), engine.config.preprocessing, 10**8)]))
             took.append(time.perf_counter() - start)
-        print(len(took), statistics.median(took), flush=True)
+        p99 = statistics.quantiles(took, n=100, method="inclusive")[98]
+        told = {"count": len(took), "p50": statistics.median(took), "p99": p99, "cpu": time.process_time() - cpu}
+        print(json.dumps(told), flush=True)
 
 
 if __name__ == "__main__":

