@@ -5,7 +5,6 @@ worker with a compiled network starts without it.
 """
 
 import io
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,23 +31,18 @@ _UPRIGHT = {  # EXIF orientation -> what makes the picture upright
     8: Image.Transpose.ROTATE_90,
 }
 Pixels = NDArray[np.uint8]  # [height, width, 3]
-# A picture decoded at reduced scale is still twice as large as the network's input, so that the last step is the same
-# smooth resampling: at 1.0, a network named another first label for a fifth of real photos, at 1.5 for one of 17.
-_SPARE = 2.0
 
 
 class ImageError(UserError):
     """A picture that cannot be used; the message says why."""
 
 
-def decode(data: bytes, max_pixels: int, least: int = 0) -> Image.Image:
+def decode(data: bytes, max_pixels: int) -> Image.Image:
     """Decode a picture as a person sees it: upright, 8-bit RGB, transparent parts white, first frame.
 
     Args:
         data: an encoded picture in one of FORMATS.
         max_pixels: largest width x height that is decoded.
-        least: pixels of the short side that are enough, so that a larger JPEG picture may be decoded at 1/2, 1/4 or
-            1/8 of its size, in a fraction of the time; 0 decodes it whole.
 
     Raises:
         ImageError: not a picture, damaged, or too large.
@@ -58,8 +52,6 @@ def decode(data: bytes, max_pixels: int, least: int = 0) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)
         _check_size(image, max_pixels)
-        if least:
-            image.draft(None, (least, least))
         image.load()  # turns a TIFF upright and takes the tag off it, so ask for the orientation after it
         upright = _UPRIGHT.get(_orientation(image))
         rgb = _to_rgb(image)
@@ -129,17 +121,7 @@ def read(data: bytes, preprocessing: Preprocessing, max_pixels: int) -> Pixels:
     Raises:
         ImageError: not a picture, damaged, or too large.
     """
-    return np.asarray(view(data, preprocessing, max_pixels))
-
-
-def view(data: bytes, preprocessing: Preprocessing, max_pixels: int) -> Image.Image:
-    """Bytes to the centre crop, as `read` gives it.
-
-    Raises:
-        ImageError: not a picture, damaged, or too large.
-    """
-    least = math.ceil(_SPARE * preprocessing.image_size / preprocessing.crop_ratio)
-    return centre_crop(decode(data, max_pixels, least), preprocessing)
+    return np.asarray(centre_crop(decode(data, max_pixels), preprocessing))
 
 
 def normalise(pixels: "torch.Tensor", preprocessing: Preprocessing) -> "torch.Tensor":

@@ -226,33 +226,3 @@ def test_normalise_leaves_the_pixels_as_they_are() -> None:
     pixels = torch.full((1, 3, 16, 16), 7, dtype=torch.uint8)
     images.normalise(pixels, Preprocessing())
     assert (pixels == 7).all()
-
-
-def drawn(width: int, height: int) -> Image.Image:
-    """A picture with edges, slopes and fine detail."""
-    y, x = np.mgrid[0:height, 0:width].astype(np.float32)
-    waves = np.stack([np.sin(x / 9) + np.cos(y / 31), np.sin((x + y) / 60), (x > y) * 2 - 1.0], 2)
-    return Image.fromarray((127 + 60 * waves).clip(0, 255).astype(np.uint8))
-
-
-@pytest.mark.parametrize("orientation", [1, 6])
-def test_a_large_jpeg_is_decoded_at_reduced_scale_and_looks_the_same(orientation: int) -> None:
-    exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = orientation
-    data = saved(drawn(1600, 1200), "JPEG", quality=92, exif=exif)
-    preprocessing = Preprocessing(image_size=64)
-    whole = images.centre_crop(images.decode(data, 10**7), preprocessing)
-    assert min(images.decode(data, 10**7, 147).size) == 150  # one eighth
-    difference = np.abs(images.read(data, preprocessing, 10**7).astype(int) - np.asarray(whole).astype(int))
-    assert difference.mean() < 1.5
-
-
-@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_what_is_not_large_is_decoded_whole(kind: str) -> None:
-    data = saved(drawn(290, 250), kind)
-    assert images.decode(data, LIMIT, 147).size == (290, 250)
-
-
-def test_the_pixel_limit_is_that_of_the_whole_picture() -> None:
-    with pytest.raises(images.ImageError, match="1600 x 1200"):
-        images.read(saved(drawn(1600, 1200), "JPEG"), Preprocessing(image_size=64), LIMIT)

@@ -125,9 +125,8 @@ class PictureSource:
         return images.to_tensor(augment(image, kind, self.preprocessing, draws(self.seed, epoch, row)))
 
     def _prepared(self, path: Path, kind: Kind) -> Image.Image:
-        if kind != "standard":  # what is served
-            return images.view(path.read_bytes(), self.preprocessing, self.max_pixels)
-        return prepare(images.decode(path.read_bytes(), self.max_pixels), kind, self.preprocessing)
+        image = images.decode(path.read_bytes(), self.max_pixels)
+        return prepare(image, kind, self.preprocessing)
 
 
 @dataclass(frozen=True)
