@@ -8,6 +8,7 @@ The callers are `wrk` (`apt-get install wrk`): callers in Python would take a go
 import argparse
 import json
 import random
+import signal
 import statistics
 import subprocess
 import sys
@@ -215,6 +216,7 @@ def main() -> None:
     parser.add_argument("--no-peers", action="store_true")
     options = parser.parse_args()
     OUT.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # leaves no server behind
     rows = compare(options)
     print(f"\n{options.architecture}, {machine.cores()} cores, {options.rounds} rounds of {options.seconds} s\n")
     print(table(rows))

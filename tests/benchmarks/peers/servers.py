@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -155,6 +156,8 @@ def running(server: Server, model: Path, log: Path, body: Path) -> Iterator[Runn
     clean = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
     paths = os.pathsep.join([str(CONTAINER), str(PEERS)])
     environment = {**clean, "PATH": path, "PYTHONPATH": paths, "MODEL_DIR": str(model), **server.environment}
+    with socket.create_server(("127.0.0.1", server.port)):  # or another would answer in its place
+        pass
     start = time.monotonic()
     with log.open("wb") as out:
         words = [str(word) for word in server.command]
