@@ -1,6 +1,8 @@
 """The ways SageMaker runs `serve`: batch transform, asynchronous, serverless, inference component."""
 
+import base64
 import io
+import json
 import shutil
 import threading
 import time
@@ -42,6 +44,26 @@ def test_a_batch_transform(trained: doors.Finished, picture: bytes, tmp_path: Pa
         assert answer.status == 200
         assert answer.json == server.invoke(picture).json
         assert server.invoke(large(picture, 100 * MIB + 1)).status == 413
+
+
+def test_a_batch_transform_of_many_records_in_a_body_of_100_mb(
+    trained: doors.Finished, picture: bytes, tmp_path: Path
+) -> None:
+    environment = {
+        "SAGEMAKER_BATCH": "true",
+        "SAGEMAKER_MAX_PAYLOAD_IN_MB": "100",
+        "SAGEMAKER_MODEL_SERVER_WORKERS": "1",
+    }
+    record = json.dumps({"b64": base64.b64encode(large(picture, 3 * MIB // 2)).decode()}).encode() + b"\n"
+    records = 100 * MIB // len(record)
+    with serving(trained.model, tmp_path / "log", environment=environment) as server:
+        server.wait_until_ready()
+        answer = server.invoke(record * records, "application/jsonlines")
+        assert answer.status == 200, answer.body
+        lines = [json.loads(line) for line in answer.body.splitlines()]
+        assert len(lines) == records == 49
+        alone = server.invoke(picture).json
+        assert all(line["topk_labels"] == alone["topk_labels"] for line in lines)
 
 
 def test_large_bodies_pass_through_the_front_door_without_staying_in_it(

@@ -95,6 +95,24 @@ def test_what_cannot_be_met_is_406_with_what_can(header: str) -> None:
     assert "application/json;verbose" in error.message
 
 
+def test_an_option_that_there_is_not_is_refused_with_those_that_there_are() -> None:
+    with pytest.raises(RequestError, match="no option 'topk'; there are top_k, threshold, full") as caught:
+        chosen({"topk": "3"})
+    assert (caught.value.status, caught.value.code) == (400, "bad_option")
+
+
+@pytest.mark.parametrize(
+    ("header", "output"),
+    [
+        ("*/*, application/json;q=0", Output.CSV),
+        ("application/*, application/json;q=0, text/csv;q=0.1", Output.CSV),
+        ("application/json;verbose;q=0, application/json", Output.JSON),
+    ],
+)
+def test_what_the_caller_refuses_is_never_sent(header: str, output: Output) -> None:
+    assert choose_output(header, Output.JSON) is output
+
+
 @pytest.mark.parametrize("header", [None, "", "*/*", "text/*, */*;q=0.1"])
 def test_the_default_decides_when_nothing_is_asked_for(header: str | None) -> None:
     wanted = Output.CSV if header and "text" in header else Output.VERBOSE
@@ -129,7 +147,7 @@ def chosen(query: dict[str, str], attributes: str = "") -> Options:
         ({}, "top_k=2", Options(top_k=2)),
         ({}, "trace=1, top_k = 2 ,x", Options(top_k=2)),
         ({"top_k": "3"}, "top_k=2", Options(top_k=3)),
-        ({"other": "1"}, "other=2", Options()),
+        ({}, "other=2", Options()),  # SageMaker's callers have attributes of their own
         ({"top_k": "100000"}, "", Options(top_k=100_000)),
         ({"top_k": "003"}, "", Options(top_k=3)),
         ({"threshold": "0.25"}, "", Options(threshold=0.25)),

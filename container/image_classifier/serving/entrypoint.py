@@ -13,7 +13,7 @@ from aiohttp import web
 
 from image_classifier.contract import Layout, Settings
 from image_classifier.errors import ExitCode, PlatformError, UserError, exit_code, sentence
-from image_classifier.serving import report, sizing
+from image_classifier.serving import engines, report, sizing
 from image_classifier.serving.front_door import Door, State
 from image_classifier.serving.http_server import Runner
 from image_classifier.serving.mms import ModelServer
@@ -73,13 +73,14 @@ async def serve(settings: Settings) -> ExitCode:
 def _size_up(settings: Settings) -> sizing.Sizing:
     """Look at machine and model, and say what will serve it."""
     folder = Layout(settings.base_dir).model
-    device, described = report.device()
-    choice = None if settings.multi_model else report.engine(folder, settings, device)
-    sizes = sizing.compute(settings, folder, choice.kind if choice else None)
+    gpus, described = report.devices()
+    choice = None if settings.multi_model else report.engine(folder, settings, "cuda:0" if gpus else engines.CPU)
+    kind = choice.kind if choice else None
+    sizes = sizing.compute(settings, folder, kind, 0 if kind else gpus)
     lines = [report.packages(), described]
     lines += [] if settings.multi_model else [report.model(folder, settings)]
     lines += [choice.describe()] if choice else []
-    for line in [*lines, *sizes.explain()]:
+    for line in [*lines, *sizes.explain(), report.limits(settings)]:
         logger.info("%s", line)
     return sizes
 

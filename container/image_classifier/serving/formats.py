@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from email.message import Message
 from enum import StrEnum
@@ -59,6 +59,7 @@ _SPELLINGS = {
 _BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,./:=? -]{0,69}[0-9A-Za-z'()+_,./:=?-]")  # RFC 2046, 5.1.1
 _NUMBER = re.compile(r"[0-9.e+-]{1,30}")
 MAX_TOP_K = 100_000
+OPTIONS = ("top_k", "threshold", "full")
 
 
 @dataclass(frozen=True)
@@ -110,6 +111,8 @@ def choose(
         RequestError: 415 body, 406 answer or 400 option that cannot be; says what can.
     """
     body = check_content_type(content_type)
+    for name in query.keys() - OPTIONS:
+        raise RequestError(400, "bad_option", f"There is no option {name[:20]!r}; there are {', '.join(OPTIONS)}.")
     asked = {**_attributes(custom_attributes), **query}
     return Options(
         body=body,
@@ -155,38 +158,39 @@ def choose_output(header: str | None, default: str) -> Output:
     Raises:
         RequestError: 406, naming what can be had.
     """
-    for media_range in _by_preference(header or default):
-        output = _match(media_range, default)
-        if output:
+    ranges = _by_preference(header or default)
+    refused = {_SPELLINGS.get(media_range) for weight, media_range in ranges if not weight}
+    for weight, media_range in ranges:
+        if weight and (output := _match(media_range, default, refused)):
             return output
     offered = ", ".join(Output)
     raise RequestError(406, "not_acceptable", f"Accept {header or default!r} cannot be met; ask for one of {offered}.")
 
 
-def _by_preference(header: str) -> list[str]:
+def _by_preference(header: str) -> list[tuple[float, str]]:
     weighted = []
     for position, part in enumerate(header.split(",")):
         media_range, *parameters = (piece.strip().lower() for piece in part.split(";"))
         weight = next((_weight(p) for p in parameters if p.startswith("q=")), 1.0)
         rest = [p for p in parameters if not p.startswith("q=")]
-        if weight > 0 and media_range:
+        if media_range:
             weighted.append((-weight, position, ";".join([media_range, *rest])))
-    return [media_range for _, _, media_range in sorted(weighted)]
+    return [(-weight, media_range) for weight, _, media_range in sorted(weighted)]
 
 
 def _weight(parameter: str) -> float:
     try:
-        return float(parameter[2:])
+        return max(0.0, float(parameter[2:]))
     except ValueError:
         return 0.0
 
 
-def _match(media_range: str, default: str) -> Output | None:
+def _match(media_range: str, default: str, refused: Collection[Output | None]) -> Output | None:
     plain = media_range.replace(";charset=utf-8", "")
     if plain.endswith("/*"):
         defaults = [default, Output.JSON, Output.CSV]
         fitting = (_SPELLINGS.get(name) for name in defaults if plain in ("*/*", f"{name.partition('/')[0]}/*"))
-        return next(filter(None, fitting), None)
+        return next((output for output in fitting if output and output not in refused), None)
     return _SPELLINGS.get(plain)
 
 

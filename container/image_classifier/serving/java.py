@@ -58,6 +58,7 @@ def properties(folder: Path, settings: Settings, sizing: Sizing) -> str:
         "max_response_size": sizing.payload + HEADERS,
         "number_of_netty_threads": sizing.netty_threads,
         "netty_client_threads": sizing.client_threads,
+        "number_of_gpu": sizing.gpus,  # Java would ask nvidia-smi, and knows nothing of drivers
         "enable_envvars_config": "true",  # MMS_* variables win
     }
     return "".join(f"{name}={value}\n" for name, value in lines.items())

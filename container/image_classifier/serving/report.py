@@ -2,12 +2,13 @@
 
 import json
 import platform
-from importlib import metadata
+import re
+from importlib import metadata, util
 from pathlib import Path
 
 from image_classifier import gpu
 from image_classifier.contract import Settings
-from image_classifier.errors import UserError
+from image_classifier.errors import PlatformError, UserError
 from image_classifier.serving import engines
 from image_classifier.serving.engines import Choice
 from image_classifier.serving.location import find
@@ -38,12 +39,36 @@ def model(folder: Path, settings: Settings) -> str:
     return f"Model: {told['architecture']} with {told['classes']} classes in {folder}, {by}."
 
 
-def device() -> tuple[str, str]:
-    """What torch would call the device of the first worker; and a line about all of them."""
-    devices = gpu.find()
-    if devices is None:
-        return engines.CPU, "Device: CPU; there is no NVIDIA driver here."
-    return "cuda:0" if devices.gpus else engines.CPU, f"Device: {devices.describe()}."
+def devices() -> tuple[int, str]:
+    """How many GPUs can be used, and a line about them.
+
+    Raises:
+        PlatformError: there are GPUs, and this build of PyTorch cannot use them; says what to do.
+    """
+    found = gpu.find()
+    if found is None:
+        return 0, "Device: CPU; there is no NVIDIA driver here."
+    cuda = _cuda()
+    fault = gpu.fault(found, cuda)
+    if fault and found.gpus and cuda:
+        raise PlatformError(f"The GPU cannot be used: {fault}")
+    return (0, f"Device: CPU; {fault}") if fault else (len(found.gpus), f"Device: {found.describe()}; CUDA {cuda}.")
+
+
+def _cuda() -> str | None:
+    """The CUDA of the installed PyTorch, without the seconds and the memory that importing it takes."""
+    package = util.find_spec("torch")
+    text = Path(str(package.origin)).with_name("version.py").read_text(encoding="utf-8") if package else ""
+    said = re.search(r"^cuda\b.*'([\d.]+)'", text, re.MULTILINE)
+    return said.group(1) if said else None
+
+
+def limits(settings: Settings) -> str:
+    """What one request may hold, and how long it may take."""
+    return (
+        f"Requests: at most {settings.max_records} pictures of {settings.max_pixels / 1e6:g} million pixels each "
+        f"(CLASSIFIER_MAX_RECORDS, CLASSIFIER_MAX_PIXELS); 504 after {settings.request_seconds} s."
+    )
 
 
 def engine(folder: Path, settings: Settings, device: str) -> Choice | None:

@@ -22,6 +22,7 @@ class Sizing:
     """What the server is started with. Sizes in bytes."""
 
     cores: int
+    gpus: int  # that the workers use
     memory: int  # this container may use
     base: int  # a worker takes without a model
     model: int  # of the model's files
@@ -39,9 +40,10 @@ class Sizing:
 
     def explain(self) -> list[str]:
         """The arithmetic, for the log."""
+        share = "1 a GPU; " if self.gpus else ""
         return [
             f"Workers: {self.workers} with {self.threads} thread(s) each, {self.alone} for a request alone "
-            f"({self.cores} cores; {self.memory // MIB} MiB memory / {self.each // MIB} MiB a worker = "
+            f"({share}{self.cores} cores; {self.memory // MIB} MiB memory / {self.each // MIB} MiB a worker = "
             f"{self.base // MIB} + {MODEL_COPIES} x model of {self.model // MIB} MiB).",
             f"Limits: body {self.payload // MIB} MiB either way; {self.dispatched} requests at work, "
             f"{self.uploads} of them larger than {BUFFER // MIB} MiB, {self.queue} waiting.",
@@ -65,24 +67,26 @@ def passing(dispatched: int, uploads: int, payload: int) -> int:
     return dispatched * min(BUFFER, payload) + uploads * payload
 
 
-def compute(settings: Settings, model_dir: Path, kind: Kind | None = None) -> Sizing:
-    """Size the server: one worker a core, as many as fit into memory; the cores divided among them.
+def compute(settings: Settings, model_dir: Path, kind: Kind | None = None, gpus: int = 0) -> Sizing:
+    """Size the server: one worker a GPU, else a core, as many as fit into memory; the cores divided among them.
 
     Args:
         settings: numbers that were asked for win.
         model_dir: the artifact.
         kind: the compiled variant that runs it, if one does.
+        gpus: that it runs on.
     """
     cores, memory = machine.cores(), machine.memory_limit()
     model = _size(model_dir, kind) if not settings.multi_model else 0
     base = _base(kind)
-    most = 1 if settings.multi_model else cores  # with many models, memory is for models
+    most = 1 if settings.multi_model else gpus or cores  # with many models, memory is for models
     workers = settings.workers or max(1, min(most, memory // (base + MODEL_COPIES * model)))
     payload = settings.max_payload_mb * MIB
     uploads = max(1, min(workers, memory // 8 // (JAVA_COPIES * payload)))
     java = JAVA_BASE + JAVA_COPIES * passing(2 * workers, uploads, payload)
     return Sizing(
         cores=cores,
+        gpus=gpus,
         memory=memory,
         base=base,
         model=model,
