@@ -38,6 +38,11 @@ def remove_a_class(model: Path) -> None:
     (model / "config.json").write_text(json.dumps(config))
 
 
+def remove_compiled(model: Path) -> None:
+    for path in model.glob("compiled/*.bin"):
+        path.unlink()
+
+
 def spoil_config(model: Path) -> None:
     (model / "config.json").write_text("{")
 
@@ -57,6 +62,7 @@ def user_script(text: str) -> Callable[[Path], None]:
         (remove_weights, ("model.safetensors", "not exist")),
         (truncate_weights, ("model.safetensors", "damaged")),
         (remove_a_class, ("do not fit resnet18 with 5 classes",)),
+        (remove_compiled, ("The compiled network", "cannot be loaded", "CLASSIFIER_ENGINE=eager")),
         (spoil_config, ("config.json", "cannot be loaded")),
         (user_script("def model_fn(d):\n    raise ValueError('no such tokenizer')"), ("no such tokenizer",)),
         (user_script("import not_installed_anywhere"), ("not_installed_anywhere",)),

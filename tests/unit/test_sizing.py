@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from image_classifier import machine
+from image_classifier.compiled import Kind
 from image_classifier.contract import Settings
 from image_classifier.serving import sizing
 from image_classifier.serving.sizing import BUFFER, JAVA_BASE, JAVA_COPIES, MIB, MODEL_COPIES, WORKER_BASE, Sizing
@@ -104,5 +105,6 @@ def test_the_sums_are_explained(compute: Compute) -> None:
     assert java.startswith("Java: heap 176 MiB, direct memory 176 MiB (128 + 3 x 16 MiB of bodies)")
 
 
-def test_a_missing_model_directory_counts_as_empty(tmp_path: Path) -> None:
-    assert sizing.compute(Settings.from_environment({}), tmp_path / "none").model == 0
+@pytest.mark.parametrize("kind", [None, *Kind])
+def test_a_model_that_is_missing_counts_as_empty(kind: Kind | None, tmp_path: Path) -> None:
+    assert sizing.compute(Settings.from_environment({}), tmp_path / "none", kind).model == 0

@@ -116,6 +116,7 @@ def _base(kind: Kind | None) -> int:
 def _size(model_dir: Path, kind: Kind | None) -> int:
     """Bytes of what a worker loads: one variant, or all that is not a compiled one."""
     if kind:
-        return compiled.path(model_dir, kind).with_suffix(".bin").stat().st_size
+        weights = compiled.path(model_dir, kind).with_suffix(".bin")
+        return weights.stat().st_size if weights.exists() else 0  # the worker says what is missing
     files = (path for path in model_dir.rglob("*") if path.is_file())
     return sum(path.stat().st_size for path in files if path.parent != model_dir / compiled.FOLDER)
