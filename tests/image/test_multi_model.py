@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
+import described
 import doors
 from server import Answer, Server, serving
 
@@ -45,6 +46,7 @@ def test_the_life_of_a_model(server: Server, store: Path, pictures: Path) -> Non
     assert server.invoke(picture, path=f"{path}/invoke").status == 404
     assert load(server, store, name, "good").status == 200
     assert load(server, store, name, "good").status == 409
+    assert load(server, store, "another", "nowhere").status == 404
     assert server.ask("GET", path).json["modelName"] == name
     assert [model["modelName"] for model in server.ask("GET", "/models").json["models"]] == [name]
     assert len(server.invoke(picture, path=f"{path}/invoke").json["topk_labels"]) == 5
@@ -75,3 +77,9 @@ def test_a_malformed_load_is_400(server: Server, body: str) -> None:
 
 def test_the_calls_of_the_other_mode_are_not_there(server: Server) -> None:
     assert server.invoke(b"x").status == 404
+
+
+def test_the_description_is_true_to_what_is_served(server: Server, tmp_path: Path) -> None:
+    assert {"/models", "/models/{name}", "/models/{name}/invoke"} <= described.paths(server)
+    described.check(server, tmp_path)
+    assert server.ping() == 200

@@ -64,7 +64,7 @@ class MultiModelDoor(Door):
         if name in self.models or name in self.loading:
             raise RequestError(409, "already_loaded", f"The model {name} is loaded already.")
         if not folder.is_dir():
-            raise RequestError(400, "bad_request", f"There is no directory {folder}.")
+            raise RequestError(404, "not_found", f"There is no directory {folder}.")
         self.loading[name] = 0
         try:
             self.loading[name] = await self._find_room(folder)

@@ -18,7 +18,7 @@ Json = dict[str, Any]
 
 _REASONS = {
     400: "The body, a picture in it or an option cannot be used.",
-    404: "There is no such model.",
+    404: "There is no such model, or no such directory to load it from.",
     406: "The Accept header cannot be met.",
     408: "The body stopped coming.",
     409: "The model is loaded already.",
@@ -72,6 +72,7 @@ def _list(items: Json, **more: Any) -> Json:
 
 
 _TEXT: Json = {"type": "string"}
+_NAME: Json = {"type": "string", "minLength": 1}
 _PROBABILITY: Json = {"type": "number", "minimum": 0, "maximum": 1}
 _BASE64: Json = {"type": "string", "format": "byte", "contentEncoding": "base64", "description": "An encoded picture."}
 _ERROR: Json = {"code": _TEXT, "message": _TEXT}
@@ -121,8 +122,8 @@ def _paths(settings: Settings) -> Json:
         "/metrics": {"get": _operation("For Prometheus", {200: _content("Metrics.", "text/plain", _TEXT)})},
         "/models": {
             "get": _operation("Loaded models", {200: _json("Models.", _object({"models": _list(_ref("Model"))}))}),
-            "post": _operation("Load a model", {200: _json("Loaded.", _object({}))}, 400, 409, 500, 503, 507)
-            | {"requestBody": _json("Which.", _object({"model_name": _TEXT, "url": _TEXT})) | {"required": True}},
+            "post": _operation("Load a model", {200: _json("Loaded.", _object({}))}, 400, 404, 409, 500, 503, 507)
+            | {"requestBody": _json("Which.", _object({"model_name": _NAME, "url": _NAME})) | {"required": True}},
         },
         "/models/{name}": {
             "parameters": [name],
