@@ -146,6 +146,21 @@ def test_models_are_served_while_another_loads_and_unloading_waits_for_the_last_
         assert statuses == [200, 200]
 
 
+def test_a_model_whose_workers_died_for_good_is_loaded_again(store: Path, tmp_path: Path) -> None:
+    with many(store, tmp_path / "log") as server:
+        assert load(server, store, "quick", "quick").status == 200
+        for worker in server.workers():  # and the process they are forked from
+            server.kill_process(worker.pid)
+        server.wait_for("All workers of the model quick died", 60)
+        end = time.monotonic() + 60
+        while (status := invoke(server, "quick", b"0")) != 200:
+            assert status in (503, 504), server.log
+            assert time.monotonic() < end, server.log
+            time.sleep(0.5)
+        assert server.ask("DELETE", "/models/quick").status == 200
+        assert server.workers() == []
+
+
 def test_models_that_come_and_go_leave_nothing(store: Path, picture: bytes, tmp_path: Path) -> None:
     with many(store, tmp_path / "log") as server:
 

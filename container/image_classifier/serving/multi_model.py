@@ -6,6 +6,7 @@ Source: SageMaker Developer Guide, "Custom containers contract for multi-model e
 import asyncio
 import json
 import logging
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +23,8 @@ from image_classifier.serving.sizing import MIB
 logger = logging.getLogger(__name__)
 
 BODY_LIMIT = 1 << 16  # bytes of a request to load a model
+WATCH_SECONDS = 2.0
+PATIENCE_SECONDS = 20  # MMS starts a worker that died again, unless what it is forked from died, too
 
 
 @dataclass
@@ -30,6 +33,8 @@ class MultiModelDoor(Door):
 
     models: dict[str, Model] = field(default_factory=dict)
     loading: dict[str, int] = field(default_factory=dict)  # to the bytes that each will need
+    seen: dict[str, float] = field(default_factory=dict)  # by the model's name in MMS: when a worker was last alive
+    lost: set[str] = field(default_factory=set)  # by the same name: they are being loaded again
     invoked: Counter[str] = field(default_factory=Counter)  # by the model's name in MMS: requests not answered yet
 
     def __post_init__(self) -> None:
@@ -55,8 +60,34 @@ class MultiModelDoor(Door):
         self.state = State.READY
 
     async def watch(self) -> None:
-        """Without a model, there is no worker to watch."""
-        await asyncio.Event().wait()
+        """Load the models again whose workers died for good: nobody else would."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            for name, model in list(self.models.items()):
+                if self._is_lost(model):
+                    logger.warning("All workers of the model %s died; it is loaded again.", name)
+                    await self._load_again(name, model)
+
+    def _is_lost(self, model: Model) -> bool:
+        now = time.monotonic()
+        if self.server.ready_workers(model.name) or model.name not in self.seen:
+            self.seen[model.name] = now
+        return now - self.seen[model.name] > PATIENCE_SECONDS
+
+    async def _load_again(self, name: str, model: Model) -> None:
+        del self.seen[model.name]
+        self.lost.add(model.name)
+        await self.server.unload(model.name)
+        try:
+            again = self.opened(await self.server.load(model.folder), model.folder)
+        except RequestError as error:  # tried again after the same patience
+            logger.warning("%s", error)
+            return
+        self.lost.discard(model.name)
+        if self.models.get(name) is model:
+            self.models[name] = again
+        else:  # it was unloaded meanwhile
+            await self.server.unload(again.name)
 
     async def load_model(self, request: web.Request) -> web.Response:
         """Load the model that the body names: {"model_name": …, "url": directory}."""
@@ -104,12 +135,17 @@ class MultiModelDoor(Door):
         while self.invoked[model.name]:
             await asyncio.sleep(0.05)
         del self.invoked[model.name]
+        self.seen.pop(model.name, None)
+        self.lost.discard(model.name)
         await self.server.unload(model.name)
         return web.json_response({"status": f"Model {name} unloaded."})
 
     async def invoke(self, request: web.Request) -> web.Response:
         """Answer a request with the named model."""
-        model = self.models[self._known(request)]
+        name = self._known(request)
+        model = self.models[name]
+        if model.name in self.lost:
+            raise RequestError(503, "not_ready", f"The model {name} is loaded again; its workers died.")
         self.invoked[model.name] += 1
         try:
             return await self.answer(request, model)
