@@ -35,7 +35,8 @@ class Settings(BaseModel):
         alias="SAGEMAKER_MODEL_SERVER_WORKERS",
         ge=1,
         le=256,
-        description="Worker processes, each with its own copy of the model; computed from cores and memory when unset.",
+        description="Worker processes, each with its own copy of the model; when unset, one a GPU, or as many as "
+        "cores and memory allow.",
     )
     timeout_seconds: int | None = Field(
         None,
