@@ -134,3 +134,26 @@ def test_while_it_shuts_down_each_answer_ends_its_connection(run: Run) -> None:
         assert (answer.status, answer.headers["Connection"]) == (200, "close")
 
     run(talk)
+
+
+def test_when_the_server_ends_nobody_waits_longer_than_it_lives(run: Run) -> None:
+    async def talk(house: House) -> None:
+        house.mms.delay = 5
+        asking = asyncio.ensure_future(ask(house))
+        await house.mms.started.wait()
+        now = asyncio.get_running_loop().time()
+        house.door.deadlines.bring_forward(now + 0.2)
+        assert "shutting down" in await house.error(await asking, 503, "shutting_down")
+        await house.error(await ask(house), 503, "shutting_down")
+        assert asyncio.get_running_loop().time() - now < 3
+
+    run(talk)
+
+
+def test_an_end_that_is_far_away_changes_no_deadline(run: Run) -> None:
+    async def talk(house: House) -> None:
+        house.mms.delay = 5
+        house.door.deadlines.bring_forward(asyncio.get_running_loop().time() + 60)
+        await house.error(await ask(house), 504, "timeout")
+
+    run(talk, SAGEMAKER_MODEL_SERVER_TIMEOUT="1")
