@@ -1,0 +1,42 @@
+"""SageMaker's SDK 3 takes the same road: its example trains, tunes, deploys, predicts and leaves nothing behind."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from desk_commands import IMAGE, QUICK
+from started import BUCKET, KEYS, REGION, ROLE, running
+
+import ways
+from sample_pictures import CLASSES, make_pictures
+
+PYTHON = ways.ROOT / ".venv-v3" / "bin" / "python"
+EXAMPLE = ways.ROOT / "scripts" / "sdk_v3" / "train_and_serve.py"
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.skipif(not PYTHON.exists(), reason="there is no .venv-v3 with SageMaker's SDK 3; `make v3` makes it")
+def test_the_walk_with_sdk_3(tmp_path: Path) -> None:
+    make_pictures(tmp_path / "data", {"train": 6, "valid": 2, "test": 2})
+    own = {"ROLE": ROLE, "BUCKET": BUCKET, "REGION": REGION, "IMAGE": IMAGE, "TRIALS": "2"}
+    chosen = {f"HYPERPARAMETERS__{name}": value for name, value in QUICK.items()}
+    settings = {f"DESK_{name.upper()}": value for name, value in {**own, **chosen}.items()}
+    with running(tmp_path / "state") as api:
+        here = {"AWS_ENDPOINT_URL": api.url, "PYTHONPATH": str(ways.ROOT / "scripts"), "HOME": str(tmp_path)}
+        done = subprocess.run(
+            [PYTHON, EXAMPLE, tmp_path / "data"],
+            env={**os.environ, **KEYS, **settings, **here},
+            capture_output=True,
+            text=True,
+            timeout=500,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        labels = {line.partition("%  ")[2] for line in done.stdout.splitlines() if "%  " in line}
+        assert len(labels) == 5
+        assert labels <= {name.partition(".")[2] for name in CLASSES}
+        jobs = [one["TrainingJobStatus"] for one in api.sagemaker.list_training_jobs()["TrainingJobSummaries"]]
+        assert jobs == ["Completed"] * 3
+        left = [api.sagemaker.list_models()["Models"], api.sagemaker.list_endpoint_configs()["EndpointConfigs"]]
+        assert left == [[], []]
