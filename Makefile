@@ -14,6 +14,7 @@ BENCH ?= real_data
 VENV := .venv
 BIN := $(VENV)/bin
 DESK := .venv-desk
+V3 := .venv-v3
 WORKFLOW := PYTHONPATH=scripts $(DESK)/bin/python -m workflow
 SETTINGS = $(addprefix --set ,$(SET))
 SHELL_SCRIPTS := build_and_push.sh docker/install.sh docker/settle.sh docker/slim.sh scripts/infra/deploy.sh .ci/run \
@@ -24,12 +25,12 @@ engine = $(eval engine := $(shell $(PYTHON) scripts/local.py engine))$(engine)
 export IMAGE
 
 .PHONY: help demo setup desk lock fmt lint typecheck test bench build sbom push infra train serve report doctor clean \
-	ready prepare named-setup named-build named-desk lock-pypi lock-cpu local-sagemaker \
-	sm-upload sm-train sm-tune sm-deploy sm-predict sm-transform sm-report sm-clean
+	ready prepare named-setup named-build named-desk named-v3 lock-pypi lock-cpu local-sagemaker v3 test-product test-desk \
+	sm-upload sm-train sm-tune sm-deploy sm-predict sm-transform sm-report sm-clean sm-notebook sm-v3
 
 help: ## list the targets
 	@echo "usage: make TARGET [NAME=value ...]"
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: ready ## the main job: pictures, train, serve, ask (DATA=folder, WEIGHTS=file)
 	@$(PYTHON) scripts/demo.py $(if $(DATA),--data "$(DATA)") $(if $(WEIGHTS),--pretrained "$(WEIGHTS)") \
@@ -52,8 +53,14 @@ doctor: ## check this desk, the image and a model, and say what to mend (MODEL=o
 
 test: prepare ## run all tests; with an engine in the image, without one in .venv
 	@echo "tests run $(if $(engine),in the image $(IMAGE) ($(engine) answers),in $(VENV): no container engine answers)"
+	@$(MAKE) --keep-going test-product $(if $(filter file,$(origin PYTEST_ARGS)),test-desk)
+
+# Both run and both count, whatever becomes of the other; one after the other, since each keeps two cores busy.
+test-product:
 	@ENGINE="$(or $(engine),none)" $(BIN)/pytest $(PYTEST_ARGS)
-	@$(if $(filter file,$(origin PYTEST_ARGS)),ENGINE="$(or $(engine),none)" $(DESK)/bin/pytest tests/sagemaker)
+
+test-desk:
+	@ENGINE="$(or $(engine),none)" $(DESK)/bin/pytest tests/sagemaker
 
 bench: ready setup ## run a benchmark of tests/benchmarks (BENCH=real_data, ARGS="--seeds 0"; photos: ../shared/data)
 	@PYTHONPATH=scripts:tests:tests/image $(BIN)/python tests/benchmarks/$(BENCH).py $(ARGS)
@@ -75,6 +82,9 @@ setup: $(VENV)/product.stamp ## make .venv: the image's packages and the develop
 desk: $(DESK)/packages.stamp ## make .venv-desk: SageMaker's SDK and what local_sagemaker needs
 	@:
 
+v3: $(V3)/packages.stamp ## make .venv-v3: version 3 of SageMaker's SDK, which excludes version 2
+	@:
+
 lock: setup ## make the lock files anew (LANE=cpu: that of PyTorch's CPU index)
 	@$(MAKE) lock-$(or $(LANE),pypi)
 
@@ -83,6 +93,7 @@ lock-pypi:
 	@$(LOCK) --override docker/cuda13.in --no-emit-index-url -o docker/requirements-cuda13.txt docker/requirements.in >/dev/null
 	@$(LOCK) -c docker/requirements.txt --no-emit-index-url -o tests/requirements.txt tests/requirements.in >/dev/null
 	@$(LOCK) --no-emit-index-url -o scripts/requirements.txt scripts/requirements.in >/dev/null
+	@$(LOCK) --no-emit-index-url -o scripts/sdk_v3/requirements.txt scripts/sdk_v3/requirements.in >/dev/null
 
 lock-cpu:
 	@$(LOCK) --no-deps --emit-index-url --index-url https://download.pytorch.org/whl/cpu \
@@ -124,11 +135,17 @@ sm-report: desk ## SageMaker: fetch a job's report (JOB=training job)
 sm-clean: desk ## SageMaker: list and remove what costs money (ARGS=--yes)
 	@$(WORKFLOW) clean $(ARGS) $(SETTINGS)
 
+sm-notebook: desk ## SageMaker: run the notebook of the whole walk, into out/walk.ipynb (PICTURES=folder)
+	@mkdir -p out && $(DESK)/bin/jupyter-execute scripts/notebooks/walk.ipynb --output=../../out/walk
+
+sm-v3: v3 ## SageMaker: the whole walk with version 3 of its SDK (DATA=folder)
+	@PYTHONPATH=scripts $(V3)/bin/python scripts/sdk_v3/train_and_serve.py "$(DATA)"
+
 infra: ## make repository, bucket and role in AWS (REGION, BUCKET, KMS_KEY, PULL_ACCOUNTS, GITHUB_REPOSITORY)
 	@scripts/infra/deploy.sh
 
-clean: ## remove what make made here: out/, .venv, .venv-desk, caches (not the image)
-	rm -rf $(VENV) $(DESK) out .image_uri .pytest_cache .ruff_cache .mypy_cache .hypothesis container/build
+clean: ## remove what make made here: out/, .venv, .venv-desk, .venv-v3, caches (not the image)
+	rm -rf $(VENV) $(DESK) $(V3) out .image_uri .pytest_cache .ruff_cache .mypy_cache .hypothesis container/build
 	find . -name __pycache__ -o -name '*.egg-info' | xargs rm -rf
 
 LOCK := $(BIN)/uv pip compile --upgrade --generate-hashes --python-version 3.11 --python-platform x86_64-manylinux_2_28
@@ -137,11 +154,11 @@ LOCK := $(BIN)/uv pip compile --upgrade --generate-hashes --python-version 3.11 
 ready:
 	@$(MAKE) $(if $(engine),build,setup)
 
-# What the tests need: .venv, and with an engine the image too; side by side, each line says whose it is.
+# What the tests need: three environments, and with an engine the image too; side by side, each line says whose it is.
 prepare:
-	@$(if $(engine),$(MAKE) -j3 named-setup named-desk named-build,$(MAKE) setup desk)
+	@$(if $(engine),$(MAKE) -j3 named-setup named-desk named-v3 named-build,$(MAKE) setup desk v3)
 
-named-setup named-desk named-build: named-%:
+named-setup named-desk named-v3 named-build: named-%:
 	@$(MAKE) $* 2>&1 | sed -u 's/^/$*: /'
 
 $(VENV)/packages.stamp: docker/install.sh docker/requirements.txt tests/requirements.txt
@@ -150,9 +167,11 @@ $(VENV)/packages.stamp: docker/install.sh docker/requirements.txt tests/requirem
 	@touch $@
 
 $(DESK)/packages.stamp: scripts/requirements.txt
-	@$(PYTHON) -m venv $(DESK)
-	@$(DESK)/bin/pip install --progress-bar off --require-hashes --no-deps --only-binary :all: -r $<
-	@$(DESK)/bin/pip check
+$(V3)/packages.stamp: scripts/sdk_v3/requirements.txt
+$(DESK)/packages.stamp $(V3)/packages.stamp:
+	@$(PYTHON) -m venv $(@D)
+	@$(@D)/bin/pip install --progress-bar off --require-hashes --no-deps --only-binary :all: -r $<
+	@$(@D)/bin/pip check
 	@touch $@
 
 # Editable: a change of our code needs no new setup.

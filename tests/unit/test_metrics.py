@@ -63,3 +63,9 @@ def test_the_lines_have_the_documented_form() -> None:
     )
     assert metric_line(None, {"test_loss": 0.5}) == "test_loss=0.5;"
     assert summary_line(0.12345, 87, 100) == "Test set: Average loss: 0.1235, Accuracy: 87/100 (87.00%)"
+
+
+def test_the_expressions_of_other_projects_notebooks_read_the_lines() -> None:
+    (loss,) = re.findall(r"Test set: Average loss: ([0-9\.]+)", summary_line(0.12345, 87, 100))
+    (validation,) = re.findall(r"val_loss=([0-9.+-eE]+);", metric_line(3, {"val_loss": 1.25e-5, "val_accuracy": 0.9}))
+    assert (float(loss), float(validation)) == (0.1235, 1.25e-5)
