@@ -76,20 +76,24 @@ class Cloud:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self) -> None:
-        """Make what the registry needs, start it and the API."""
-        (self.folder / "config.yml").write_text(REGISTRY_CONFIG.format(folder=self.folder, address=self.address))
-        self.let_in(TOKEN)
-        names = ["-subj", f"/CN={self.host}", "-addext", f"subjectAltName=DNS:{self.host}"]
-        files = ["-keyout", self.folder / "key", "-out", self.certificate]
-        request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *names, *files]
-        subprocess.run(request, capture_output=True, check=True)
+        """Start the API and the registry."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         self.api = f"http://127.0.0.1:{port}"
         moto = str(ways.ROOT / ".venv/bin/moto_server")
         self._run("moto", "127.0.0.1", port, moto, "-H", "127.0.0.1", "-p", str(port))
+        self.prepare_registry()
         self.start_registry()
+
+    def prepare_registry(self) -> None:
+        """Make what the registry needs."""
+        (self.folder / "config.yml").write_text(REGISTRY_CONFIG.format(folder=self.folder, address=self.address))
+        self.let_in(TOKEN)
+        names = ["-subj", f"/CN={self.host}", "-addext", f"subjectAltName=DNS:{self.host}"]
+        files = ["-keyout", self.folder / "key", "-out", self.certificate]
+        request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *names, *files]
+        subprocess.run(request, capture_output=True, check=True)
 
     def start_registry(self) -> None:
         self._run("registry", self.address, 443, "docker-registry", "serve", str(self.folder / "config.yml"))
