@@ -27,6 +27,7 @@ from sagemaker.train.tuner import HyperparameterTuner
 
 from desk import DeskError
 from ways import ROOT
+from workflow.instances import host
 from workflow.settings import Settings, existing, read
 
 METRICS = ROOT / "container" / "image_classifier" / "training" / "metric_definitions.json"
@@ -35,8 +36,6 @@ RANGES = {
     "learning_rate": ContinuousParameter(1e-4, 1e-2, "Logarithmic"),
     "batch_size": IntegerParameter(8, 32),
 }
-# The driver of SageMaker's default hosts is too old for the image's CUDA 12.8.
-GPU_AMI, GPU_FAMILIES = "al2-ami-sagemaker-inference-gpu-3-1", ("ml.g", "ml.p")
 
 
 def model_trainer(settings: Settings, session: Session) -> ModelTrainer:
@@ -84,7 +83,7 @@ def tune(settings: Settings, trainer: ModelTrainer, data: str) -> TrainingJob:
 def deploy(settings: Settings, job: TrainingJob, session: Session) -> tuple[Endpoint, EndpointConfig, Model]:
     """A training job's model behind an endpoint of its own, when it answers."""
     name, aws = time.strftime(f"{settings.project}-v3-%m%d%H%M%S"), session.boto_session
-    kind, seconds = settings.serving_instance_type, settings.startup_seconds
+    seconds = settings.startup_seconds
     container = ContainerDefinition(image=settings.image_uri, model_data_url=job.model_artifacts.s3_model_artifacts)
     model = Model.create(
         name,
@@ -98,10 +97,10 @@ def deploy(settings: Settings, job: TrainingJob, session: Session) -> tuple[Endp
         variant_name="AllTraffic",
         model_name=name,
         initial_instance_count=settings.serving_instances,
-        instance_type=kind,
+        instance_type=settings.serving_instance_type,
         model_data_download_timeout_in_seconds=seconds,
         container_startup_health_check_timeout_in_seconds=seconds,
-        **({"inference_ami_version": GPU_AMI} if kind.startswith(GPU_FAMILIES) else {}),
+        **({"inference_ami_version": ami} if (ami := host(settings)) else {}),
     )
     config = EndpointConfig.create(name, production_variants=[variant], tags=tags(settings), session=aws)
     endpoint = Endpoint.create(name, endpoint_config_name=name, tags=tags(settings), session=aws)
@@ -123,7 +122,7 @@ def metrics() -> dict[str, str]:
 
 def tags(settings: Settings) -> list[Tag]:
     """What marks all that the project makes, so that `make sm-clean` finds what is left."""
-    return [Tag(key="project", value=settings.project)]
+    return [Tag(key=one["Key"], value=one["Value"]) for one in settings.labels]
 
 
 def walk(settings: Settings, pictures: Path) -> None:
