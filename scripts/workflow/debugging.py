@@ -29,6 +29,12 @@ _OWN, _OWN_ARE_SMALLER = ("labels", "predictions", "statistics"), 10
 _REFUSALS = ("ValidationException", "AccessDeniedException")
 
 
+def is_wanted(settings: Settings) -> bool:
+    """Whether a job asks for AWS's Debugger; one with debug=off saves nothing that its rules could read."""
+    use = settings.debugger.use
+    return use == "on" or (use == "auto" and settings.hyperparameters.get("debug") != "off")
+
+
 def arguments(settings: Settings) -> dict[str, Any]:
     """The Estimator's arguments for hook, rules and profiler; DeskError for a rule that AWS does not have."""
     from sagemaker.debugger import CollectionConfig, DebuggerHookConfig, ProfilerConfig, Rule

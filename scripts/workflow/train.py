@@ -57,7 +57,7 @@ def train(settings: Settings, wait: bool = True) -> None:
 
 def _begin(settings: Settings, name: str, data: str) -> None:
     """Begin the job with AWS's Debugger, and without it where the account has none."""
-    if settings.debugger.use != "off":
+    if debugging.is_wanted(settings):
         try:
             return _fit(settings, name, data, debugging.arguments(settings))
         except ClientError as error:

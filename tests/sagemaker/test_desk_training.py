@@ -50,7 +50,7 @@ def train(desk: Desk, **settings: str) -> tuple[str, Any]:
 def test_awss_debugger_watches_where_the_account_has_it(desk: Desk) -> None:
     verdicts = [{"rule": "DeadRelu", "status": "issue", "reason": "half of layer1 is dead"}]
     chosen = {"debugger__rules": "DeadRelu,ExplodingTensor", "debugger__profile_milliseconds": "1000"}
-    said, job = train(desk, hyperparameters__rules=json.dumps(verdicts), **chosen)
+    said, job = train(desk, hyperparameters__debug="light", hyperparameters__rules=json.dumps(verdicts), **chosen)
     assert "  rule DeadRelu: IssuesFound: half of layer1 is dead" in said
     assert "  rule ExplodingTensor: Error: train wrote no verdict on this rule" in said
     assert job["ProfilerConfig"]["ProfilingIntervalInMilliseconds"] == 1000
@@ -65,15 +65,19 @@ def test_awss_debugger_watches_where_the_account_has_it(desk: Desk) -> None:
 
 
 def test_where_the_account_has_no_debugger_a_note_says_so_and_the_job_runs(new_account: Desk) -> None:
-    said, job = train(new_account)
+    said, job = train(new_account, hyperparameters__debug="full")
     assert "note: this account has no SageMaker Debugger" in said
     assert (job["TrainingJobStatus"], "DebugHookConfig" in job) == ("Completed", False)
-    assert "this account has no" not in new_account.run("train", "--no-wait", settings={"debugger.use": "off"})
+    assert "this account has no" not in new_account.run(
+        "train", "--no-wait", settings={"debugger.use": "off", "hyperparameters.debug": "light"}
+    )
+    assert "this account has no" not in new_account.run("train", "--no-wait", settings={"hyperparameters.debug": "off"})
     refused = new_account.run("train", code=2, settings={"debugger.use": "on"})
     assert "CreateTrainingJob was refused" in refused
     half = new_account.run("train", code=2, settings={"vpc.subnets": "subnet-1"})
     assert "vpc cannot be used: Value error, give subnets and security_groups, or neither" in half
-    assert "is no rule of AWS's Debugger" in new_account.run("train", code=2, settings={"debugger.rules": "Guess"})
+    guess = new_account.run("train", code=2, settings={"debugger.use": "on", "debugger.rules": "Guess"})
+    assert "is no rule of AWS's Debugger" in guess
 
 
 def test_a_job_is_tagged_encrypted_and_in_its_network(desk: Desk) -> None:
