@@ -41,7 +41,7 @@ if chosen.get("rules"):
 """
 
 # Answers with its model's name; a model named "broken" never becomes healthy; "refuses" answers 400,
-# "fails" 500, "slow" after half a second, "labels" as the image does.
+# "fails" 500, "slow" after two seconds, "labels" as the image does.
 SERVE = """
 import http.server, json, os, pathlib, signal, sys, threading, time
 base = pathlib.Path(os.environ["SAGEMAKER_BASE_DIR"])
@@ -81,7 +81,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.path == "/invocations" and name == "fails":
             return self.answer(500, {"message": "broken inside"})
         if name == "slow":
-            time.sleep(0.5)
+            time.sleep(2)
         if body == b"end":
             os._exit(1)
         who = name if self.path == "/invocations" else models[self.path.split("/")[2]]
