@@ -90,7 +90,7 @@ def test_each_request_of_a_batch_has_its_own_fate(model: Path, picture: Picture)
 def test_an_error_inside_tells_nothing_of_the_inside(
     model: Path, picture: Picture, monkeypatch: pytest.MonkeyPatch, error: Exception, status: int, code: str
 ) -> None:
-    def fail(_pixels: object) -> object:
+    def fail(_pixels: object, _alone: bool) -> object:
         raise error
 
     monkeypatch.setattr(handler._service._engine, "logits", fail)  # type: ignore[union-attr]
