@@ -99,7 +99,7 @@ def test_serverless_has_one_worker_and_writes_only_to_tmp(
 ) -> None:
     with serving(trained.model, tmp_path / "log", SERVERLESS) as server:
         server.wait_until_ready(170)  # SageMaker gives it three minutes
-        assert "Workers: 1 with 1 thread(s) each, 1 for a request alone (1 cores; 2048 MiB memory" in server.log
+        assert "Workers: 1 with 1 thread(s) each (1 cores; 2048 MiB memory" in server.log
         assert server.invoke(large(picture, 4 * MIB)).status == 200
 
 
@@ -110,7 +110,7 @@ def test_an_inference_component_obeys_its_share_of_the_host(
     flags = ("--memory", "1200m", "--cpus", "0.5")
     with serving(trained.model, tmp_path / "log", flags, {"SAGEMAKER_BIND_TO_PORT": "8080"}) as server:
         server.wait_until_ready(170)
-        assert "Workers: 1 with 1 thread(s) each, 1 for a request alone (1 cores; 1200 MiB memory" in server.log
+        assert "Workers: 1 with 1 thread(s) each (1 cores; 1200 MiB memory" in server.log
         assert server.invoke(picture).status == 200
 
 

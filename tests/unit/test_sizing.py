@@ -98,8 +98,7 @@ def test_many_models_have_one_worker_each(compute: Compute) -> None:
 def test_the_sums_are_explained(compute: Compute) -> None:
     workers, limits, java = compute(2, 8192 * MIB, 10 * MIB).explain()
     assert workers == (
-        "Workers: 2 with 1 thread(s) each, 2 for a request alone "
-        "(2 cores; 8192 MiB memory / 480 MiB a worker = 450 + 3 x model of 10 MiB)."
+        "Workers: 2 with 1 thread(s) each (2 cores; 8192 MiB memory / 480 MiB a worker = 450 + 3 x model of 10 MiB)."
     )
     assert limits == "Limits: body 6 MiB either way; 4 requests at work, 2 of them larger than 1 MiB, 100 waiting."
     assert java.startswith("Java: heap 176 MiB, direct memory 176 MiB (128 + 3 x 16 MiB of bodies)")
@@ -108,3 +107,23 @@ def test_the_sums_are_explained(compute: Compute) -> None:
 @pytest.mark.parametrize("kind", [None, *Kind])
 def test_a_model_that_is_missing_counts_as_empty(kind: Kind | None, tmp_path: Path) -> None:
     assert sizing.compute(Settings.from_environment({}), tmp_path / "none", kind).model == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "memory", "environ", "alone"),
+    [
+        (Kind.INT8, 8192, {}, 2),
+        (Kind.INT8, 700, {}, 1),  # no room for a second form of the network
+        (Kind.INT8, 8192, {"OMP_NUM_THREADS": "1"}, 1),
+        (None, 8192, {}, 1),  # torch keeps the threads that it was given
+    ],
+)
+def test_a_request_alone_has_all_cores_where_a_second_network_fits(
+    monkeypatch: pytest.MonkeyPatch, kind: Kind | None, memory: int, environ: dict[str, str], alone: int
+) -> None:
+    monkeypatch.setattr(machine, "cores", lambda: 2)
+    monkeypatch.setattr(machine, "memory_limit", lambda: memory * MIB)
+    monkeypatch.setattr(sizing, "_size", lambda _folder, _kind: 15 * MIB)
+    sizes = sizing.compute(Settings.from_environment(environ), Path("nowhere"), kind)
+    assert (sizes.workers, sizes.threads, sizes.alone) == (2, 1, alone)
+    assert ("for a request alone" in sizes.explain()[0]) is (alone > 1)

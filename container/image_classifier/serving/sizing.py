@@ -11,6 +11,7 @@ MIB = 1 << 20
 WORKER_BASE = 450 * MIB  # Python with torch loaded, and room for one picture at the pixel limit
 COMPILED_BASE = 300 * MIB  # the same with OpenVINO
 MODEL_COPIES = 3  # the weights, a second copy while they load, activations
+WIDE_COPIES = 2  # of a compiled network's second form, for a request alone: its weights, as read and as they are used
 BUFFER = MIB  # a body up to this size is read before it waits; a larger one is passed on as it comes
 JAVA_BASE = 128 * MIB
 JAVA_COPIES = 3  # of a body, while it passes through Java: as it comes, whole, and as it goes on
@@ -41,8 +42,9 @@ class Sizing:
     def explain(self) -> list[str]:
         """The arithmetic, for the log."""
         share = "1 a GPU; " if self.gpus else ""
+        alone = f", {self.alone} for a request alone" if self.alone > self.threads else ""
         return [
-            f"Workers: {self.workers} with {self.threads} thread(s) each, {self.alone} for a request alone "
+            f"Workers: {self.workers} with {self.threads} thread(s) each{alone} "
             f"({share}{self.cores} cores; {self.memory // MIB} MiB memory / {self.each // MIB} MiB a worker = "
             f"{self.base // MIB} + {MODEL_COPIES} x model of {self.model // MIB} MiB).",
             f"Limits: body {self.payload // MIB} MiB either way; {self.dispatched} requests at work, "
@@ -81,6 +83,8 @@ def compute(settings: Settings, model_dir: Path, kind: Kind | None = None, gpus:
     base = _base(kind)
     most = 1 if settings.multi_model else gpus or cores  # with many models, memory is for models
     workers = settings.workers or max(1, min(most, memory // (base + MODEL_COPIES * model)))
+    threads = settings.threads or max(1, cores // workers)
+    wide = workers * (base + (MODEL_COPIES + WIDE_COPIES) * model)
     payload = settings.max_payload_mb * MIB
     uploads = max(1, min(workers, memory // 8 // (JAVA_COPIES * payload)))
     java = JAVA_BASE + JAVA_COPIES * passing(2 * workers, uploads, payload)
@@ -91,8 +95,8 @@ def compute(settings: Settings, model_dir: Path, kind: Kind | None = None, gpus:
         base=base,
         model=model,
         workers=workers,
-        threads=settings.threads or max(1, cores // workers),
-        alone=settings.threads or cores,
+        threads=threads,
+        alone=cores if wide <= memory and kind and not settings.threads else threads,
         payload=payload,
         queue=settings.queue or max(settings.concurrent_transforms or 0, min(QUEUE, max(8, memory // 16 // BUFFER))),
         dispatched=2 * workers,
