@@ -3,7 +3,7 @@
     make bench BENCH=training ARGS="--jobs A quick best --seeds 0 1 2"
 
 Every job is measured from process start to saved model. With `--part 8` the seeds' jobs run one epoch on each eighth
-picture, and their time is worked out from it; they then have no accuracy. A finished job is kept in the file
+picture, and their CPU time is worked out from it; they then have no accuracy. A finished job is kept in the file
 out/benchmark-training.jsonl and is not run again, so that this may be cut at any moment; training.md is written from
 all that is there. Data: grocery81 and MobileNetV2's ImageNet weights in ../shared/data beside the project; where they
 are missing this says so and measures nothing.
@@ -55,6 +55,7 @@ class Run:
     accuracy: float
     peak: int  # bytes, largest process
     part: int = 0  # one epoch on each so-manieth picture was run, and the times are worked out from it; 0: all was run
+    load: float = 0.0  # processes that ran or waited to run when it began
 
 
 def measure(name: str, seed: int, folder: Path, part: int) -> Run:
@@ -63,7 +64,7 @@ def measure(name: str, seed: int, folder: Path, part: int) -> Run:
     base.mkdir()
     ours = name in PRODUCT
     command, environment = _product(name, seed, base) if ours else _seed(name[-1], seed, base, part)
-    started, log_file = time.monotonic(), base / "log"
+    load, log_file, started = os.getloadavg()[0], base / "log", time.monotonic()
     with log_file.open("wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, **environment})
         _, status, usage = os.wait4(process.pid, 0)
@@ -71,7 +72,8 @@ def measure(name: str, seed: int, folder: Path, part: int) -> Run:
     if os.waitstatus_to_exitcode(status) != 0:
         raise SystemExit(f"{name} failed:\n{text[-2000:]}")
     said = {name: float(value) for name, value in re.findall(r"\b(\w+)=([0-9.]+);", text)}
-    run = Run(name, seed, seconds, usage.ru_utime + usage.ru_stime, said["test_accuracy"], usage.ru_maxrss * 1024)
+    cpu, peak = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
+    run = Run(name, seed, seconds, cpu, said["test_accuracy"], peak, load=load)
     return _whole(run, part, said) if part and not ours else run
 
 
@@ -109,9 +111,12 @@ def report(runs: Sequence[Run]) -> str:
         "",
         "grocery81 (81 classes; 2,575 pictures to train on, 361 to validate, 2,485 to test), MobileNetV2 with",
         f"ImageNet weights, {os.cpu_count()} CPU cores, all in one Python environment, one by one, from process start",
-        "to saved model: with the test, and for ours with the report and the compiled variants. The machine had other",
-        "work at times; CPU seconds suffer less from it than seconds. The standard error of an accuracy of 75 % on",
-        "2,485 pictures is 0.9 points. Made by `make bench BENCH=training`, which goes on from the runs it has.",
+        "to saved model: with the test, and for ours with the report and the compiled variants. `load` is how many",
+        "processes ran or waited when a job began: above 0.5 its seconds say little, and its CPU seconds are higher",
+        "than on a quiet machine, too. The standard error of an accuracy of 75 % on 2,485 pictures is 0.9 points.",
+        "A seed's job may be worked out from one epoch on each so-manieth picture: then only its CPU seconds are",
+        "given, which hold what the first batches cost more than others. Made by `make bench BENCH=training`, which",
+        "goes on from the runs it has.",
         "",
         "## The seeds' ten epochs with a frozen backbone",
         "",
@@ -128,37 +133,39 @@ def report(runs: Sequence[Run]) -> str:
 
 def _table(runs: Sequence[Run]) -> list[str]:
     return [
-        "| job | seeds | seconds, median (range) | CPU seconds | test accuracy, mean ± sd | peak memory |",
-        "|---|---|---|---|---|---|",
+        "| job | seeds | seconds, median (range) | CPU seconds | test accuracy, mean ± sd | peak memory | load |",
+        "|---|---|---|---|---|---|---|",
         *(_row(name, [run for run in runs if run.name == name]) for name in JOBS if name in {run.name for run in runs}),
     ]
 
 
 def _row(name: str, runs: Sequence[Run]) -> str:
-    seconds, accuracy = [run.seconds for run in runs], [100 * run.accuracy for run in runs if not run.part]
+    whole = [run for run in runs if not run.part]
+    seconds, accuracy = [run.seconds for run in whole], [100 * run.accuracy for run in whole]
     spread = f" ± {statistics.stdev(accuracy):.2f}" if len(accuracy) > 1 else ""
-    said = f"{statistics.mean(accuracy):.2f} %{spread}" if accuracy else "not trained to the end"
-    times = " (worked out from a part)" if any(run.part for run in runs) else ""
-    return (
-        f"| {name}{times} | {len(runs)} | {statistics.median(seconds):.0f} ({min(seconds):.0f} to {max(seconds):.0f}) "
-        f"| {statistics.median(run.cpu_seconds for run in runs):.0f} "
-        f"| {said} | {max(run.peak for run in runs) / 2**20:.0f} MiB |"
-    )
+    cells = [
+        f"{name} (worked out from a part)" if any(run.part for run in runs) else name,
+        str(len(runs)),
+        f"{statistics.median(seconds):.0f} ({min(seconds):.0f} to {max(seconds):.0f})" if seconds else "not measured",
+        f"{statistics.median(run.cpu_seconds for run in runs):.0f}",
+        f"{statistics.mean(accuracy):.2f} %{spread}" if accuracy else "not trained to the end",
+        f"{max(run.peak for run in runs) / 2**20:.0f} MiB",
+        f"{statistics.median(run.load for run in runs):.1f}",
+    ]
+    return f"| {' | '.join(cells)} |"
 
 
 def _ratio(recipe: str, runs: Sequence[Run]) -> Iterable[str]:
     baseline, product = ([run for run in runs if run.name == name] for name in PAIRS[recipe])
     if not baseline or not product:
         return
-    wall, cpu = (
-        statistics.median(getattr(run, kind) for run in baseline)
-        / statistics.median(getattr(run, kind) for run in product)
-        for kind in ("seconds", "cpu_seconds")
-    )
-    a_second = TRAINED * EPOCHS / statistics.median(run.seconds for run in product)
+    whole = [run.seconds for run in baseline if not run.part]
+    seconds = statistics.median(run.seconds for run in product)
+    cpu = statistics.median(run.cpu_seconds for run in baseline) / statistics.median(run.cpu_seconds for run in product)
+    wall = f"{statistics.median(whole) / seconds:.1f} times as fast, " if whole else ""
     yield (
-        f"- Recipe {recipe}: {wall:.1f} times as fast ({cpu:.1f} times less CPU), ratio of medians over "
-        f"{len(baseline)} and {len(product)} runs; {a_second:.0f} training pictures a second of the whole job."
+        f"- Recipe {recipe}: {wall}{cpu:.1f} times less CPU, ratio of medians over {len(baseline)} and {len(product)} "
+        f"runs; {TRAINED * EPOCHS / seconds:.0f} training pictures a second of the whole job."
     )
 
 
