@@ -13,7 +13,7 @@ BENCHMARKS = sorted((TESTS / "benchmarks").glob("*.py"))
 
 @pytest.mark.parametrize("benchmark", BENCHMARKS, ids=lambda path: path.stem)
 def test_it_explains_itself(benchmark: Path) -> None:
-    paths = os.pathsep.join(str(path) for path in (TESTS.parent / "scripts", TESTS / "image"))
+    paths = os.pathsep.join(str(path) for path in (TESTS.parent / "scripts", TESTS, TESTS / "image"))
     done = subprocess.run(
         [sys.executable, benchmark, "--help"],
         env={**os.environ, "PYTHONPATH": paths},
