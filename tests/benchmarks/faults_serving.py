@@ -16,11 +16,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from serving_faults import OWN, SCRIPTED, Fault, alive
-
 import doors
 from sample_pictures import make_pictures
 from server import Server, serving
+from serving_faults import OWN, SCRIPTED, Fault, alive
 
 CALLERS = 4
 DEADLINE = 5  # seconds
