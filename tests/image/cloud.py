@@ -44,6 +44,7 @@ DOCKERFILE = f"""
 ARG BASE_IMAGE=debian:bookworm-slim
 ARG ACCELERATOR=cuda
 FROM ${{BASE_IMAGE}} AS lane-cuda
+RUN mkdir /lane
 FROM lane-${{ACCELERATOR}}
 RUN --mount=type=cache,target=/root/.cache/pip \\
     for door in {DOORS}; do echo '#!/bin/sh' >$door; chmod +x $door; done

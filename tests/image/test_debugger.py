@@ -89,6 +89,7 @@ def test_without_a_configuration_a_job_saves_what_rules_and_the_report_need(pict
     assert [phase["name"] for phase in facts["phases"]] == [
         "reading",
         *(["epoch", "validation"] * 2),
+        "calibration",
         "test",
         "saving",
     ]
