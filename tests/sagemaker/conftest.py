@@ -1,4 +1,4 @@
-"""What the tests of local_sagemaker share: one server with stand-ins for `train` and `serve`."""
+"""What the tests of local_sagemaker share: servers with stand-ins for `train` and `serve`, and with the real ones."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,3 +19,16 @@ def api(tmp_path_factory: pytest.TempPathFactory, fake_venv: Path) -> Iterator[A
     with running(tmp_path_factory.mktemp("server") / "state", fake_venv) as started:
         yield started
     assert "Traceback" not in started.log.read_text()
+
+
+@pytest.fixture(scope="module")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where `real` keeps what it knows."""
+    return tmp_path_factory.mktemp("real") / "state"
+
+
+@pytest.fixture(scope="module")
+def real(state: Path) -> Iterator[Api]:
+    """A server that runs the image, or without an engine the same commands from .venv."""
+    with running(state) as started:
+        yield started

@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,17 +22,6 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pictures") / "data"
     make_pictures(folder, {"train": 6, "valid": 2, "test": 2})
     return folder
-
-
-@pytest.fixture(scope="module")
-def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("real") / "state"
-
-
-@pytest.fixture(scope="module")
-def real(state: Path) -> Iterator[Api]:
-    with running(state) as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

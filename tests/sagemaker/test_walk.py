@@ -3,7 +3,6 @@
 import json
 import threading
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import psutil
 import pytest
 from botocore.exceptions import ClientError
 from desk_commands import IMAGE, Desk, after
-from started import BUCKET, ROLE, Api, running, wait
+from started import BUCKET, ROLE, Api, wait
 
 import ways
 from local_sagemaker import leftovers
@@ -27,18 +26,6 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("pictures") / "data"
     make_pictures(folder, {"train": 8, "valid": 3, "test": 3})
     return folder
-
-
-@pytest.fixture(scope="module")
-def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("walk") / "state"
-
-
-@pytest.fixture(scope="module")
-def real(state: Path) -> Iterator[Api]:
-    """A server that runs the image, or without an engine the same commands from .venv."""
-    with running(state) as started:
-        yield started
 
 
 @pytest.fixture(scope="module")
