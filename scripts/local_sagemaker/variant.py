@@ -85,10 +85,13 @@ class Variant:
     def start(self) -> None:
         """Fetch the model, start `serve` and wait until it is healthy; StartError says why it is not."""
         with self._opening:  # a machine that starts while the variant is stopped would outlive it
-            if self.closed:
-                raise StartError("The variant was stopped.")
+            self._refuse_when_closed()
             self._open()
         self._wait_until_healthy()
+
+    def _refuse_when_closed(self) -> None:
+        if self.closed:
+            raise StartError("The variant was stopped.")
 
     def _open(self) -> None:
         model = self.place / "model"
@@ -147,6 +150,7 @@ class Variant:
             if self._ping():
                 return
             time.sleep(_LOOK_EVERY)
+        self._refuse_when_closed()  # its log goes with it
         tail = " | ".join((self.place / "log").read_text(errors="replace").splitlines()[-5:])
         raise StartError(
             f"The primary container for production variant {self.name} did not pass "
