@@ -175,7 +175,8 @@ $(DESK)/packages.stamp $(V3)/packages.stamp:
 	@touch $@
 
 # Editable: a change of our code needs no new setup.
-$(VENV)/product.stamp: $(VENV)/packages.stamp container/pyproject.toml
+$(VENV)/product.stamp: $(VENV)/packages.stamp container/pyproject.toml docker/class_data.py
 	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable container
 	@$(BIN)/pip check
+	@$(BIN)/python docker/class_data.py container/image_classifier/serving/log4j2.xml
 	@touch $@

@@ -1,5 +1,7 @@
 """What runs the network: a compiled form of it on a CPU, or torch. Chosen here, with the reason; loaded by need."""
 
+import logging
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -9,11 +11,13 @@ from image_classifier import config as configuration
 from image_classifier.compiled import Compiled, Kind
 from image_classifier.config import CONFIG, WEIGHTS, Config
 from image_classifier.contract import Settings
-from image_classifier.errors import UserError
+from image_classifier.errors import UserError, sentence
 
 if TYPE_CHECKING:
     from numpy import float32, uint8
     from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
 
 CPU = "cpu"
 # Network input of one pass, in pixels: more gains no speed, and activations take up to 80 bytes a pixel and layer.
@@ -109,7 +113,7 @@ def load(folder: Path, settings: Settings, device: str, threads: int, alone: int
         settings: CLASSIFIER_ENGINE.
         device: see `choose`.
         threads: for the network.
-        alone: threads for a request that is the only one at work, where they are more.
+        alone: threads for a request that is the only one at work, where they are more; see CompiledEngine.
 
     Raises:
         UserError: the artifact cannot be loaded.
@@ -131,8 +135,7 @@ def _warm_up(engine: Engine) -> None:
     import numpy as np
 
     size = engine.config.preprocessing.image_size
-    for alone in (False, True):
-        engine.logits(np.zeros((1, size, size, 3), np.uint8), alone)
+    engine.logits(np.zeros((1, size, size, 3), np.uint8))
 
 
 def pictures_of_a_pass(config: Config, device: str) -> int:
@@ -141,15 +144,28 @@ def pictures_of_a_pass(config: Config, device: str) -> int:
 
 
 class CompiledEngine:
-    """A compiled variant, on the CPU."""
+    """A compiled variant, on the CPU.
+
+    Its second form, for all cores, is made beside the first request that is alone: no start waits for it.
+    """
 
     def __init__(self, folder: Path, kind: Kind, threads: int, alone: int) -> None:
         self.config = configuration.read(folder)
         self.batch_size = pictures_of_a_pass(self.config, CPU)
-        file = compiled.path(folder, kind)
-        self._network = compiled.Network(file, threads)
-        self._wide = compiled.Network(file, alone) if alone > threads else self._network
+        self._file, self._alone = compiled.path(folder, kind), alone
+        self._network = compiled.Network(self._file, threads)
+        self._wide = self._network
+        self._widening = threading.Thread(target=self._widen, daemon=True) if alone > threads else None
 
     def logits(self, pixels: "NDArray[uint8]", alone: bool = False) -> "NDArray[float32]":
         """See Engine."""
+        if alone and self._widening:
+            self._widening.start()
+            self._widening = None
         return (self._wide if alone else self._network).logits(pixels)
+
+    def _widen(self) -> None:
+        try:
+            self._wide = compiled.Network(self._file, self._alone)
+        except Exception as error:
+            logger.warning("A request alone has no more threads than others: %s", sentence(error))

@@ -32,6 +32,7 @@ def command(folder: Path, config: Path, sizing: Sizing, settings: Settings) -> l
         f"-XX:MaxDirectMemorySize={sizing.direct // MIB}m",
         "-XX:+UseSerialGC",
         "-XX:TieredStopAtLevel=1",  # starts faster; Java's own share of a request is small
+        *_class_data(home),
         "-XX:+ExitOnOutOfMemoryError",  # a server without memory answers nothing: end, and be replaced
         "--enable-native-access=ALL-UNNAMED",
         "--sun-misc-unsafe-memory-access=allow",
@@ -40,10 +41,16 @@ def command(folder: Path, config: Path, sizing: Sizing, settings: Settings) -> l
         f"-Dmodel_server_home={home.parent}",
         *settings.vm_arguments.split(),
         "-cp",
-        str(home / "frontend" / "*"),
+        ":".join(sorted(map(str, (home / "frontend").glob("*.jar")))),  # in the order of docker/class_data.py
         "com.amazonaws.ml.mms.ModelServer",
         *("--python", sys.executable, "-f", str(config), "-s", "/"),
     ]
+
+
+def _class_data(home: Path) -> list[str]:
+    """MMS's classes, ready to be mapped: Java starts in half the time. docker/class_data.py makes the archive."""
+    archive = home / "frontend" / "classes.jsa"
+    return [f"-XX:SharedArchiveFile={archive}"] if archive.exists() else []
 
 
 def properties(folder: Path, settings: Settings, sizing: Sizing) -> str:
