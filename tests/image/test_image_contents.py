@@ -27,6 +27,18 @@ for file in sorted(glob.glob("{SITE}/**/*.so*", recursive=True)):
     except OSError as error:
         print(error)
 """
+JAVA_WITH_ARCHIVE = """
+import subprocess
+from pathlib import Path
+from image_classifier.contract import Settings
+from image_classifier.serving import java, sizing
+settings = Settings.from_environment({})
+words = java.command(Path("/tmp"), Path("/tmp/none"), sizing.compute(settings, Path("/tmp")), settings)
+java, options = words[0], words[1:words.index("-cp") + 2]
+# -Xshare:on: Java ends where the archive is not for these jars
+done = subprocess.run([java, "-Xshare:on", *options, "-version"], capture_output=True, text=True)
+print(done.returncode, [] if "-XX:SharedArchiveFile" in str(options) else words, done.stdout)
+"""
 WITHOUT_BYTECODE = """
 import os, sys
 import image_classifier.serving.entrypoint, image_classifier.serving.handler
@@ -122,6 +134,9 @@ class TestStarting:
         found, *cold = answer.splitlines()[-1].split()
         assert int(found) > 2000
         assert len(cold) < 20, f"add to docker/bytecode.py what brings {cold}"
+
+    def test_java_maps_the_classes_of_mms_from_an_archive(self) -> None:
+        assert inside("python", "-W", "ignore", "-c", JAVA_WITH_ARCHIVE, flags=(*READ_ONLY, *NOBODY)).strip() == "0 []"
 
 
 class TestJars:

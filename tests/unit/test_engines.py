@@ -4,12 +4,15 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from image_classifier import artifact, compiled, images, networks
 from image_classifier.compiled import Compiled, Kind, Network, Variant
@@ -105,11 +108,72 @@ def test_an_artifact_of_an_earlier_version_is_served_with_torch(copy: Path) -> N
     assert engine.logits(np.zeros((2, SIZE, SIZE, 3), np.uint8)).shape == (2, 4)
 
 
-def test_a_request_alone_gets_the_same_numbers_from_more_threads(made: Path) -> None:
+@pytest.fixture
+def pixels() -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 3), np.uint8)
+
+
+class Counted(Network):
+    """Networks that say with how many threads they were made, and how often they ran."""
+
+    made: ClassVar[list[int]] = []
+    ran: ClassVar[list[int]] = []
+    most: ClassVar[int] = 8
+
+    def __init__(self, file: Path, threads: int) -> None:
+        if threads > self.most:
+            raise MemoryError
+        super().__init__(file, threads)
+        self._threads = threads
+        self.made.append(threads)
+
+    def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        self.ran.append(self._threads)
+        return super().logits(pixels)
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> type[Counted]:
+    monkeypatch.setattr(compiled, "Network", Counted)
+    for name in ("made", "ran"):
+        monkeypatch.setattr(Counted, name, [])
+    return Counted
+
+
+def widened() -> None:
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and thread.daemon and "_widen" in thread.name:
+            thread.join(60)
+
+
+def test_a_request_alone_gets_the_same_numbers_from_more_threads(
+    made: Path, pixels: NDArray[np.uint8], counted: type[Counted]
+) -> None:
     engine = engines.load(made, settings("fp32"), engines.CPU, 1, alone=2)
-    pixels = np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 3), np.uint8)
-    np.testing.assert_allclose(engine.logits(pixels, alone=True), engine.logits(pixels), atol=1e-4)
-    assert engine._wide is not engine._network  # type: ignore[attr-defined]
+    narrow = engine.logits(pixels)
+    assert counted.made == [1]  # no start waits for the other form
+    engine.logits(pixels, alone=True)
+    widened()
+    assert counted.made == [1, 2]
+    assert np.abs(engine.logits(pixels, alone=True) - narrow).max() < 1e-5
+    engine.logits(pixels)
+    assert counted.ran[-2:] == [2, 1]
+
+
+def test_without_memory_for_more_threads_a_request_alone_is_answered_all_the_same(
+    made: Path,
+    pixels: NDArray[np.uint8],
+    counted: type[Counted],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(counted, "most", 1)
+    engine = engines.load(made, settings("fp32"), engines.CPU, 1, alone=2)
+    for _ in range(2):
+        engine.logits(pixels, alone=True)
+        widened()
+    assert caplog.text.count("no more threads than others: Out of memory") == 1
+    assert set(counted.ran) == {1}
 
 
 def other_weights(folder: Path) -> None:
