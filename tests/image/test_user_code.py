@@ -90,6 +90,29 @@ def mixed(with_script: Start) -> Iterator[Server]:
         yield server.wait_until_ready()
 
 
+SPEAKS = """
+def input_fn(data, content_type, context):
+    return context.get_request_header(0, "X-Amzn-SageMaker-Custom-Attributes")
+def predict_fn(data, model, context):
+    return data, context.get_request_header(0, "X-Amzn-SageMaker-Session-Id")
+def output_fn(prediction, accept, context):
+    context.set_response_status(202, "later", 0)
+    context.set_response_header(0, "X-Amzn-SageMaker-Custom-Attributes", f"heard={prediction[0]}")
+    return str(prediction[1]), "text/plain"
+"""
+
+
+def test_custom_attributes_and_status_pass_in_both_directions(with_script: Start) -> None:
+    with with_script(SPEAKS) as server:
+        server.wait_until_ready()
+        sent = {"X-Amzn-SageMaker-Custom-Attributes": "trace=7", "X-Amzn-SageMaker-Session-Id": "s-1"}
+        for asked in (sent, {**sent, "X-Amzn-SageMaker-Custom-Attributes": "trace=8"}):
+            answer = server.ask("POST", "/invocations", b"x", asked)
+            assert (answer.status, answer.body) == (202, b"s-1"), server.log
+            heard = asked["X-Amzn-SageMaker-Custom-Attributes"]
+            assert answer.headers["X-Amzn-SageMaker-Custom-Attributes"] == f"heard={heard}"
+
+
 class TestOnlyPredict:
     @pytest.fixture
     def picture(self, pictures: Path) -> bytes:

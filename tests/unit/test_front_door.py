@@ -71,7 +71,7 @@ def test_an_id_that_is_not_plain_is_replaced(run: Run, given: str) -> None:
 def test_what_the_handler_says_is_passed_on(run: Run) -> None:
     async def talk(house: House) -> None:
         house.mms.status, house.mms.body = 400, b'{"code": "bad_image"}'
-        house.mms.headers = {"Content-Type": "application/json", wire.CUSTOM_ATTRIBUTES: "trace=7"}
+        house.mms.headers = {"Content-Type": "application/json", "X-Amzn-SageMaker-Custom-Attributes": "trace=7"}
         answer = await house.client.post("/invocations", data=b"x", headers=JPEG)
         assert (answer.status, await answer.read()) == (400, b'{"code": "bad_image"}')
         assert answer.headers["X-Amzn-SageMaker-Custom-Attributes"] == "trace=7"
@@ -82,12 +82,13 @@ def test_what_the_handler_says_is_passed_on(run: Run) -> None:
 def test_a_users_script_decides_about_its_own_formats(run: Run) -> None:
     async def talk(house: House) -> None:
         house.mms.headers = {"Content-Type": "text/csv"}
-        headers = {"Content-Type": "text/csv", "Accept": "text/csv", "X-Amzn-SageMaker-Custom-Attributes": "a=1"}
+        sent = {f"X-Amzn-SageMaker-{name}": f"{name}=1" for name in ("Custom-Attributes", "Session-Id", "Target-Model")}
+        headers = {"Content-Type": "text/csv", "Accept": "text/csv", **sent}
         answer = await house.client.post("/invocations", data=b"1,2", headers=headers)
         assert (answer.status, answer.content_type) == (200, "text/csv")
         told = house.mms.seen[0][0]
         assert (told[wire.CONTENT_TYPE], told[wire.ACCEPT]) == ("text/csv", "text/csv")
-        assert told[wire.CUSTOM_ATTRIBUTES] == "a=1"
+        assert {name.lower(): told.get(name.lower()) for name in sent} == {n.lower(): v for n, v in sent.items()}
 
     run(talk, own_formats=False)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from mms.context import Context, RequestProcessor
 
+from calls import context
 from image_classifier.contract import Settings
 from image_classifier.serving import handler, user_code, wire
 
@@ -75,6 +76,40 @@ def test_all_four_functions_are_called(serve: Serve) -> None:
         "def output_fn(prediction, accept): return f'{prediction} as {accept}', 'text/plain'\n"
     )
     assert ask(b"2", "text/csv", "text/plain") == (200, "text/plain", "6.0 as text/plain")
+
+
+SPEAKS = """
+def model_fn(model_dir, context): return context.system_properties["model_dir"]
+def input_fn(data, content_type, context): return context.get_request_header(0, "X-Amzn-SageMaker-Inference-Id")
+def predict_fn(data, model, context):
+    if data == "refused":
+        context.set_response_status(422, "no", 0)
+    return [data, context.request_processor[0].get_request_properties()["X-AMZN-SageMaker-Custom-Attributes"]]
+def output_fn(prediction, accept, context):
+    context.set_response_header(0, "X-Amzn-SageMaker-Custom-Attributes", "seen=" + prediction[0] + "\\r\\nu\u00e9")
+    return " ".join(prediction)
+"""
+
+
+def test_a_script_reads_headers_and_sets_status_and_attributes(serve: Serve, tmp_path: Path) -> None:
+    serve(SPEAKS)
+    sent = [{wire.SAGEMAKER + "inference-id": name, wire.SAGEMAKER + "custom-attributes": "a"} for name in "xy"]
+    sent.append({wire.SAGEMAKER + "inference-id": "refused", "X-Amzn-SageMaker-custom-attributes": "b"})
+    made = context(tmp_path / "model", *sent)
+    assert handler.handle([{"body": b""}] * 3, made) == [b"x a", b"y a", b"refused b"]
+    assert [made.get_response_status(index)[0] for index in range(3)] == [200, 200, 422]
+    told = [made.get_response_headers(index)["X-Amzn-SageMaker-Custom-Attributes"] for index in range(3)]
+    assert told == ["seen=x u?", "seen=y u?", "seen=refused u?"]
+
+
+def test_a_script_may_refuse_with_a_status_of_its_own(serve: Serve) -> None:
+    ask = serve(
+        "from sagemaker_inference.errors import BaseInferenceToolkitError\n"
+        "def predict_fn(data, model): raise BaseInferenceToolkitError(422, 'odd picture', 'Unprocessable')\n"
+        "def input_fn(data, content_type): return data\n"
+    )
+    status, _, text = ask(b"")
+    assert (status, json.loads(text)["message"]) == (422, "odd picture")
 
 
 def test_a_scripts_own_prediction_is_written_by_the_toolkit(serve: Serve, picture: Picture) -> None:

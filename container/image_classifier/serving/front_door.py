@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -210,8 +210,8 @@ class Door:
         headers = {wire.REQUEST_ID: _request_id(request)}
         if not own_formats:
             accept = self.settings.default_accept if accept in ("", "*/*") else accept
-            given = {wire.CONTENT_TYPE: content_type, wire.ACCEPT: accept, wire.CUSTOM_ATTRIBUTES: custom}
-            return headers | {name: value for name, value in given.items() if value}
+            given = {wire.CONTENT_TYPE: content_type, wire.ACCEPT: accept}
+            return headers | _of_sagemaker(request.headers) | {name: value for name, value in given.items() if value}
         return headers | formats.choose(content_type, accept, request.query, custom, self.settings).headers()
 
 
@@ -224,10 +224,12 @@ def _translate(response: aiohttp.ClientResponse, body: bytes) -> web.Response:
         status = response.status if response.status in _MMS_ERRORS else 503
         raise RequestError(status, *_MMS_ERRORS[status])
     headers = {"Content-Type": response.headers.get("Content-Type", "application/octet-stream")}
-    custom = response.headers.get(wire.CUSTOM_ATTRIBUTES)
-    if custom:
-        headers[CUSTOM_ATTRIBUTES_HEADER] = custom
-    return web.Response(status=response.status, body=body, headers=headers)
+    return web.Response(status=response.status, body=body, headers=headers | _of_sagemaker(response.headers))
+
+
+def _of_sagemaker(headers: Mapping[str, str]) -> dict[str, str]:
+    """What SageMaker passes on in both directions: custom attributes, ids, targets, sessions."""
+    return {name: value for name, value in headers.items() if name.lower().startswith(wire.SAGEMAKER)}
 
 
 def _request_id(request: web.Request) -> str:

@@ -45,7 +45,7 @@ def handle(data: list[Record] | None, context: Any) -> list[bytes] | None:
     """
     global _service  # MMS's function interface keeps nothing for us between calls
     if data is None:
-        _service = _load(context.model_name, context.system_properties)
+        _service = _load(context)
         return None
     if _service is None:
         raise RuntimeError("The model is not loaded.")
@@ -55,7 +55,8 @@ def handle(data: list[Record] | None, context: Any) -> list[bytes] | None:
     return replies
 
 
-def _load(model: str, properties: dict[str, Any]) -> "Service | UserService":
+def _load(context: Any) -> "Service | UserService":
+    properties = context.system_properties
     try:
         settings = Settings.from_environment()
         model_dir = Path(properties["model_dir"])
@@ -67,10 +68,10 @@ def _load(model: str, properties: dict[str, Any]) -> "Service | UserService":
         if find(model_dir, settings):
             from image_classifier.serving.user_code import UserService  # the toolkit, wanted by few
 
-            return UserService(model_dir, settings, load)
+            return UserService(model_dir, settings, load, context)
         return Service(load(model_dir), settings)
     except Exception as error:
-        _leave_word(error, model)
+        _leave_word(error, context.model_name)
         if is_out_of_memory(error):
             raise MemoryError(sentence(error)) from error  # MMS answers 507, and the platform unloads another model
         logging.disable()  # MMS would log a traceback as the worker dies, or lose it: it is said elsewhere

@@ -3,14 +3,16 @@
 What the script leaves out (model_fn, input_fn, predict_fn, output_fn) falls back to our own engine and formats.
 """
 
+import copy
 import io
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from mms.context import RequestProcessor
 from sagemaker_inference.default_inference_handler import DefaultInferenceHandler
 from sagemaker_inference.errors import BaseInferenceToolkitError, UnsupportedFormatError
 from sagemaker_inference.transformer import Transformer
@@ -77,56 +79,67 @@ class _Refused(Transformer):  # type: ignore[misc]
         raise sys.exc_info()[1] or inference_exception  # what the script raised, not the toolkit's copy of it
 
 
-class _OneRequest:
-    """MMS's context, narrowed to one request of the batch: the Transformer only looks at the first."""
+class _Headers(dict[str, Any]):
+    """A request's headers, found by their names in any case."""
 
-    def __init__(self, context: Any, index: int) -> None:
-        self._context = context
-        self._index = index
-        self.system_properties = context.system_properties
-        headers = dict(context.get_all_request_header(index))
-        headers["Content-Type"] = headers.get(CONTENT_TYPE) or "application/octet-stream"
-        headers["Accept"] = headers.get(ACCEPT) or ""
-        self.request_processor = [_Headers(headers)]
+    def __init__(self, headers: Mapping[str, Any]) -> None:
+        super().__init__({name.lower(): value for name, value in headers.items()})
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._context, name)
+    def __getitem__(self, name: str) -> Any:
+        return super().__getitem__(name.lower())
 
-    def set_response_content_type(self, _index: int, value: str) -> None:
-        self._context.set_response_content_type(self._index, value)
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(str(name).lower())
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """See dict.get."""
+        return super().get(name.lower(), default)
 
 
-class _Headers:
-    def __init__(self, headers: dict[str, str]) -> None:
-        self._headers = headers
+def _narrowed(context: Any, headers: Mapping[str, Any]) -> Any:
+    """MMS's context for one request alone: a script, as the Transformer, only looks at the first."""
+    found = _Headers(headers)
+    found["content-type"] = found.get(CONTENT_TYPE) or "application/octet-stream"
+    found["accept"] = found.get(ACCEPT) or ""
+    narrowed = copy.copy(context)
+    narrowed.request_processor = [RequestProcessor(found)]
+    return narrowed
 
-    def get_request_properties(self) -> dict[str, str]:
-        return self._headers
 
-    def get_request_property(self, name: str) -> str | None:
-        return self._headers.get(name)
+def _pass_on(narrowed: Any, context: Any, index: int) -> None:
+    """Tell MMS what the script said beside its answer; MMS counts characters where it sends bytes, so ASCII only."""
+    status, phrase = narrowed.get_response_status(0)
+    context.set_response_status(int(status), _one_line(phrase or ""), index)
+    for name, value in narrowed.get_response_headers(0).items():
+        context.set_response_header(index, _one_line(name), _one_line(value))
+
+
+def _one_line(value: object) -> str:
+    return " ".join(str(value).encode("ascii", "replace").decode().splitlines())
 
 
 class UserService:
     """Answers requests with the user's script."""
 
-    def __init__(self, model_dir: Path, settings: Settings, load: Load) -> None:
+    def __init__(self, model_dir: Path, settings: Settings, load: Load, context: Any) -> None:
         script = find(model_dir, settings)
         if script is None:
             raise RuntimeError(f"No script {settings.program} in {model_dir}.")
         sys.path.insert(0, str(script.parent))
         os.environ["SAGEMAKER_PROGRAM"] = script.stem  # a module name to the Transformer
         self._transformer = _Refused(Defaults(settings, load))
-        self._transformer.validate_and_initialize(str(model_dir))
+        self._transformer.validate_and_initialize(str(model_dir), context)
 
     def answer(self, calls: Sequence[Request]) -> list[Result]:
         """Answer the requests of one call, one after the other: a script knows of no others."""
         return [self._answer(call) for call in calls]
 
     def _answer(self, call: Request) -> Result:
-        narrowed = _OneRequest(call.context, call.index)
+        narrowed = _narrowed(call.context, call.context.get_all_request_header(call.index))
+        self._transformer._context = narrowed  # which keeps the one it was loaded with
         try:
             (answer,) = self._transformer.transform([{"body": bytes(call.body)}], narrowed)
+            _pass_on(narrowed, call.context, call.index)
             return Answer(_as_bytes(answer))
         except UnsupportedFormatError as error:
             return RequestError(415, "unsupported_media_type", " ".join(str(error).split()))

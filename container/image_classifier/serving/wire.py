@@ -9,7 +9,7 @@ THRESHOLD = "x-classifier-threshold"
 FULL = "x-classifier-full"
 CONTENT_TYPE = "x-classifier-content-type"
 ACCEPT = "x-classifier-accept"
-CUSTOM_ATTRIBUTES = "x-amzn-sagemaker-custom-attributes"
+SAGEMAKER = "x-amzn-sagemaker-"  # custom attributes, ids, targets: for a script, and what it says back
 ANSWERED = "x-classifier-answered"  # set by the handler: without it, the answer is MMS's own
 STAGES = "x-classifier-stages"  # of an answer: decode=0.0123,forward=0.0345,encode=0.0002,records=1, in seconds
 ALONE = "x-classifier-alone"  # no other request is at work: all cores are free for this one
