@@ -137,12 +137,13 @@ class Settings(BaseModel):
         ge=1,
         description="Largest picture, in pixels (width x height), that is decoded.",
     )
-    max_records: int = Field(
-        1000,
+    records: int | None = Field(
+        None,
         alias="CLASSIFIER_MAX_RECORDS",
         ge=1,
         le=100_000,
-        description="Pictures in one request body, at most; beyond it 413.",
+        description="Pictures in one request body, at most; beyond it 413. 1000 when unset, in a batch transform, "
+        "which fills its bodies by size alone, 100000.",
     )
     top_k: int = Field(
         5,
@@ -182,6 +183,11 @@ class Settings(BaseModel):
     def request_seconds(self) -> int:
         """Longest time one request may take: SageMaker waits 60 s for an answer, in a batch transform 600 s."""
         return self.timeout_seconds or self.timeout or (595 if self.batch else 55)
+
+    @property
+    def max_records(self) -> int:
+        """Pictures in one request body, at most."""
+        return self.records or (100_000 if self.batch else 1000)
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> "Settings":

@@ -64,6 +64,9 @@ def test_a_batch_transform_of_many_records_in_a_body_of_100_mb(
         assert len(lines) == records == 49
         alone = server.invoke(picture).json
         assert all(line["topk_labels"] == alone["topk_labels"] for line in lines)
+        bad = server.invoke(b'"no picture"\n' * 3000, "application/jsonlines")
+        assert bad.status == 200, bad.body
+        assert [json.loads(line)["error"]["index"] for line in bad.body.splitlines()] == list(range(3000))
 
 
 def test_large_bodies_pass_through_the_front_door_without_staying_in_it(

@@ -83,6 +83,17 @@ def test_when_none_can_be_used_the_request_fails_and_says_why_of_each(output: Ou
     assert [error["index"] for error in caught.value.errors] == [0, 1]
 
 
+@pytest.mark.parametrize("many", [[BAD], [BAD, BAD]])
+def test_in_a_batch_a_list_is_answered_also_when_every_record_is_bad(many: list[RequestError]) -> None:
+    lines = answers.write(many, True, LABELS, Options(output=Output.LINES), in_place=True).splitlines()
+    assert [json.loads(line)["error"]["index"] for line in lines] == list(range(len(many)))
+    rows = answers.write(many, True, LABELS, Options(output=Output.CSV, top_k=1), in_place=True).decode().splitlines()
+    assert rows == [",,bad_image: The picture is empty (0 bytes)."] * len(many)
+    with pytest.raises(RequestError) as caught:
+        answers.write([BAD], False, LABELS, Options(), in_place=True)
+    assert caught.value is BAD
+
+
 def rows(labels: tuple[str, ...] = LABELS, **options: Any) -> list[list[str]]:
     text = answers.write([GOOD, BAD, GOOD], True, labels, Options(**options)).decode()
     return list(csv.reader(io.StringIO(text)))

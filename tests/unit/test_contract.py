@@ -31,6 +31,14 @@ def test_variables_are_read_by_their_names() -> None:
     assert (settings.port, settings.workers, settings.top_k) == (9000, 3, 2)
 
 
+@pytest.mark.parametrize(
+    ("environ", "records"),
+    [({}, 1000), ({"SAGEMAKER_BATCH": "true"}, 100_000), ({"SAGEMAKER_BATCH": "1", "CLASSIFIER_MAX_RECORDS": "7"}, 7)],
+)
+def test_a_batch_transform_may_send_more_records_unless_told_otherwise(environ: dict[str, str], records: int) -> None:
+    assert Settings.from_environment(environ).max_records == records
+
+
 @pytest.mark.parametrize("word", ["false", "False", "0", "no", "off"])
 def test_the_debugger_can_be_switched_off(word: str) -> None:
     assert not Settings.from_environment({"USE_SMDEBUG": word}).use_smdebug

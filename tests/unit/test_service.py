@@ -72,6 +72,19 @@ def test_a_request_that_is_alone_may_use_all_cores(
     assert heard == [wanted]
 
 
+@pytest.mark.parametrize(("batch", "status"), [("true", 200), ("false", 400)])
+def test_in_a_batch_transform_a_bad_record_is_answered_in_its_line(
+    model: Path, monkeypatch: pytest.MonkeyPatch, batch: str, status: int
+) -> None:
+    monkeypatch.setenv("SAGEMAKER_BATCH", batch)
+    handler.handle(None, context(model))
+    lines = {"x_classifier_content_type": "application/jsonlines", "x_classifier_output": "application/jsonlines"}
+    got, answer, _ = ask(model, b'"no base64"\n', **lines)
+    assert got == status
+    assert (answer["error"] if status == 200 else answer["errors"][0])["code"] == "bad_base64"
+    assert ask(model, b"no picture")[0] == 400
+
+
 def test_an_answered_call_leaves_no_metrics_to_log(model: Path, picture: Picture) -> None:
     made = context(model, {})
     made.metrics = object()

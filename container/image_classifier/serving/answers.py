@@ -31,14 +31,18 @@ class NoneAnswered(RequestError):
         self.errors = [_error(error, index) for index, error in enumerate(errors)]
 
 
-def write(outcomes: Sequence[Outcome], many: bool, labels: Sequence[str], options: Options) -> bytes:
+def write(
+    outcomes: Sequence[Outcome], many: bool, labels: Sequence[str], options: Options, in_place: bool = False
+) -> bytes:
     """Write the answer to one request: one outcome a record, in their order; as a list when it asked for many.
+
+    With `in_place`, a list whose every record is bad is answered, too, each error in its place.
 
     Raises:
         RequestError: no record could be used.
     """
     errors = [outcome for outcome in outcomes if isinstance(outcome, RequestError)]
-    if len(errors) == len(outcomes):
+    if len(errors) == len(outcomes) and not (many and in_place):
         raise NoneAnswered(errors) if many else errors[0]
     if options.output in (Output.CSV, Output.CSV_HEADER):
         return _csv(outcomes, labels, options)

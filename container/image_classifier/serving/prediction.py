@@ -1,6 +1,7 @@
 """Records through the network: decode, forward, a few at a time so that memory stays bounded."""
 
 import time
+from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -95,4 +96,5 @@ def softmax(logits: NDArray[np.float32], temperature: float) -> NDArray[np.float
 def _prediction(logits: NDArray[np.float32], shares: NDArray[np.float64]) -> Outcome:
     if not np.isfinite(shares).all():
         return ArithmeticError("The network's answer holds what is not a number; the model is damaged.")
-    return Prediction(logits.tolist(), shares.tolist())
+    # 12 bytes a class where lists take 64: a batch transform's body may hold 100,000 records
+    return Prediction(array("f", logits.tobytes()), array("d", shares.tobytes()))

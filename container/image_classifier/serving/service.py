@@ -92,9 +92,10 @@ class Service:
                 return outcome  # a fault of ours, not of one record: the request can be sent again
             ours.append(outcome)
         options = self._options(call)
+        in_place = self._settings.batch  # a batch transform gives up a whole file for one answer that is not 200
         try:
             with stages.time("encode"):
-                body = answers.write(ours, opened.many, self._labels, options)
+                body = answers.write(ours, opened.many, self._labels, options, in_place)
         except Exception as error:
             return error
         return self._checked(Answer(body, options.output, stages.header(len(ours))))
