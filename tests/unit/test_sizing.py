@@ -11,7 +11,18 @@ from image_classifier import machine
 from image_classifier.compiled import Kind
 from image_classifier.contract import Settings
 from image_classifier.serving import sizing
-from image_classifier.serving.sizing import BUFFER, JAVA_BASE, JAVA_COPIES, MIB, MODEL_COPIES, WORKER_BASE, Sizing
+from image_classifier.serving.sizing import (
+    BUFFER,
+    COMPILED_BASE,
+    DOOR,
+    JAVA_BASE,
+    JAVA_COPIES,
+    MIB,
+    MODEL_COPIES,
+    WIDE_COPIES,
+    WORKER_BASE,
+    Sizing,
+)
 
 Compute = Callable[..., Sizing]
 
@@ -34,9 +45,10 @@ def compute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Compute:
         (1, 8192, 50, 1, 1),
         (2, 8192, 50, 2, 1),
         (8, 65536, 50, 8, 1),
-        (8, 2048, 50, 3, 2),
+        (8, 2560, 50, 2, 4),
+        (8, 2048, 50, 1, 8),
         (8, 1024, 50, 1, 8),
-        (16, 4096, 500, 2, 8),
+        (16, 5120, 500, 2, 8),
         (4, 100, 500, 1, 4),
     ],
 )
@@ -45,7 +57,6 @@ def test_workers_follow_cores_and_memory(
 ) -> None:
     sizes = compute(cores, memory * MIB, model * MIB)
     assert (sizes.workers, sizes.threads) == (workers, threads)
-    assert sizes.workers == 1 or sizes.workers * (WORKER_BASE + MODEL_COPIES * model * MIB) <= memory * MIB
     assert sizes.workers * sizes.threads <= cores
 
 
@@ -59,14 +70,20 @@ def test_a_number_of_workers_that_was_asked_for_wins(compute: Compute) -> None:
     memory=st.integers(256, 1 << 20),
     model=st.integers(0, 4096),
     payload=st.integers(1, 1024),
+    kind=st.sampled_from([None, *Kind]),
 )
-def test_what_is_planned_fits(cores: int, memory: int, model: int, payload: int) -> None:
+def test_what_is_planned_fits(cores: int, memory: int, model: int, payload: int, kind: Kind | None) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(machine, "cores", lambda: cores)
         patch.setattr(machine, "memory_limit", lambda: memory * MIB)
         patch.setattr(sizing, "_size", lambda _folder, _kind: model * MIB)
-        sizes = sizing.compute(Settings.from_environment({"SAGEMAKER_MAX_PAYLOAD_IN_MB": str(payload)}), Path())
-    assert sizes.workers == 1 or sizes.workers * (WORKER_BASE + MODEL_COPIES * model * MIB) <= memory * MIB
+        sizes = sizing.compute(Settings.from_environment({"SAGEMAKER_MAX_PAYLOAD_IN_MB": str(payload)}), Path(), kind)
+    copies = MODEL_COPIES + (WIDE_COPIES if sizes.alone > sizes.threads else 0)
+    workers = sizes.workers * ((COMPILED_BASE if kind else WORKER_BASE) + copies * model * MIB)
+    door = DOOR + BUFFER * (sizes.queue + sizes.dispatched)
+    assert sizes.planned == workers + sizes.heap + sizes.direct + door
+    assert sizes.workers == 1 or sizes.planned <= memory * MIB
+    assert ("too little" in sizes.explain()[-1]) is (sizes.planned > memory * MIB)
     assert sizes.workers * sizes.threads <= max(cores, sizes.workers)
     assert sizes.heap >= JAVA_BASE + JAVA_COPIES * payload * MIB  # one body of the largest size always passes
     assert sizes.uploads == 1 or sizes.uploads * JAVA_COPIES * payload * MIB <= memory * MIB // 8
@@ -96,12 +113,23 @@ def test_many_models_have_one_worker_each(compute: Compute) -> None:
 
 
 def test_the_sums_are_explained(compute: Compute) -> None:
-    workers, limits, java = compute(2, 8192 * MIB, 10 * MIB).explain()
+    workers, limits, java, memory = compute(2, 8192 * MIB, 10 * MIB).explain()
     assert workers == (
-        "Workers: 2 with 1 thread(s) each (2 cores; 8192 MiB memory / 480 MiB a worker = 450 + 3 x model of 10 MiB)."
+        "Workers: 2 with 1 thread(s) each (2 cores; 8192 MiB memory / 670 MiB a worker = 640 + 3 x model of 10 MiB)."
     )
+    assert memory == "Memory: 1860 of 8192 MiB = workers 1340 + Java 352 + front door 64 + bodies 104."
     assert limits == "Limits: body 6 MiB either way; 4 requests at work, 2 of them larger than 1 MiB, 100 waiting."
     assert java.startswith("Java: heap 176 MiB, direct memory 176 MiB (128 + 3 x 16 MiB of bodies)")
+
+
+def test_on_the_smallest_machine_one_worker_is_planned_and_what_is_short_is_said(compute: Compute) -> None:
+    sizes = compute(2, 1024 * MIB, 43 * MIB)
+    assert sizes.workers == 1
+    assert sizes.explain()[-1].endswith("; that is too little if all is used at a time, give it more.")
+
+
+def test_the_plan_of_an_eager_worker_covers_what_was_measured(compute: Compute) -> None:
+    assert compute(2, 8192 * MIB, 43 * MIB).each >= 726 * MIB  # ResNet-18, tests/benchmarks/serving.md
 
 
 @pytest.mark.parametrize("kind", [None, *Kind])
@@ -113,7 +141,7 @@ def test_a_model_that_is_missing_counts_as_empty(kind: Kind | None, tmp_path: Pa
     ("kind", "memory", "environ", "alone"),
     [
         (Kind.INT8, 8192, {}, 2),
-        (Kind.INT8, 700, {}, 1),  # no room for a second form of the network
+        (Kind.INT8, 1200, {}, 1),  # no room for a second form of the network
         (Kind.INT8, 8192, {"OMP_NUM_THREADS": "1"}, 1),
         (None, 8192, {}, 1),  # torch keeps the threads that it was given
     ],

@@ -71,9 +71,8 @@ def memory(folder: Path, settings: Settings) -> Finding:
     choice = report.engine(folder, settings, "cuda:0" if torch.cuda.is_available() else engines.CPU)
     sizes = sizing.compute(settings, folder, choice.kind if choice else None)
     workers, *_ = sizes.explain()
-    needed = sizes.workers * sizes.each + sizes.heap + sizes.direct
-    if needed > sizes.memory:
-        return warning(workers, f"give at least {needed // sizing.MIB} MiB of memory, or ask for fewer workers")
+    if sizes.planned > sizes.memory:
+        return warning(workers, f"give at least {sizes.planned // sizing.MIB} MiB of memory, or ask for fewer workers")
     return ok(workers)
 
 

@@ -1,6 +1,6 @@
 """How many workers, threads and bytes: computed from what this container may use, and printed with the sums."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from image_classifier import compiled, machine
@@ -8,8 +8,9 @@ from image_classifier.compiled import Kind
 from image_classifier.contract import Settings
 
 MIB = 1 << 20
-WORKER_BASE = 450 * MIB  # Python with torch loaded, and room for one picture at the pixel limit
-COMPILED_BASE = 300 * MIB  # the same with OpenVINO
+WORKER_BASE = 640 * MIB  # Python with torch loaded; ResNet-18 of 43 MiB was measured at 726 MiB, tests/benchmarks
+COMPILED_BASE = 300 * MIB  # the same with OpenVINO: 299 MiB
+DOOR = 64 * MIB  # the front door without bodies
 MODEL_COPIES = 3  # the weights, a second copy while they load, activations
 WIDE_COPIES = 2  # of a compiled network's second form, for a request alone: its weights, as read and as they are used
 BUFFER = MIB  # a body up to this size is read before it waits; a larger one is passed on as it comes
@@ -46,22 +47,55 @@ class Sizing:
         return [
             f"Workers: {self.workers} with {self.threads} thread(s) each{alone} "
             f"({share}{self.cores} cores; {self.memory // MIB} MiB memory / {self.each // MIB} MiB a worker = "
-            f"{self.base // MIB} + {MODEL_COPIES} x model of {self.model // MIB} MiB).",
+            f"{self.base // MIB} + {self.copies} x model of {self.model // MIB} MiB).",
             f"Limits: body {self.payload // MIB} MiB either way; {self.dispatched} requests at work, "
             f"{self.uploads} of them larger than {BUFFER // MIB} MiB, {self.queue} waiting.",
             f"Java: heap {self.heap // MIB} MiB, direct memory {self.direct // MIB} MiB "
             f"({JAVA_BASE // MIB} + {JAVA_COPIES} x {self._passing // MIB} MiB of bodies); "
             f"{self.netty_threads} + {self.client_threads} threads.",
+            f"Memory: {self.planned // MIB} of {self.memory // MIB} MiB = workers {self.workers * self.each // MIB} + "
+            f"Java {(self.heap + self.direct) // MIB} + front door {DOOR // MIB} + bodies {self.bodies // MIB}"
+            f"{self._short}.",
         ]
 
     @property
     def each(self) -> int:
         """Bytes of memory that a worker takes."""
-        return self.base + MODEL_COPIES * self.model
+        return self.base + self.copies * self.model
+
+    @property
+    def copies(self) -> int:
+        """How often a worker has the model's bytes in memory."""
+        return MODEL_COPIES + (WIDE_COPIES if self.alone > self.threads else 0)
+
+    @property
+    def bodies(self) -> int:
+        """Bytes of bodies that the front door holds, at most."""
+        return (self.dispatched + self.queue) * min(BUFFER, self.payload)
+
+    @property
+    def planned(self) -> int:
+        """Bytes of memory that all of this takes at most; beyond the limit only where one worker alone is."""
+        return self.workers * self.each + self.heap + self.direct + DOOR + self.bodies
+
+    @property
+    def _short(self) -> str:
+        return "" if self.planned <= self.memory else "; that is too little if all is used at a time, give it more"
 
     @property
     def _passing(self) -> int:
         return passing(self.dispatched, self.uploads, self.payload)
+
+
+@dataclass(frozen=True)
+class Room:
+    """What there is to divide; see Sizing."""
+
+    cores: int
+    gpus: int
+    memory: int
+    base: int
+    model: int
 
 
 def passing(dispatched: int, uploads: int, payload: int) -> int:
@@ -78,27 +112,29 @@ def compute(settings: Settings, model_dir: Path, kind: Kind | None = None, gpus:
         kind: the compiled variant that runs it, if one does.
         gpus: that it runs on.
     """
-    cores, memory = machine.cores(), machine.memory_limit()
     model = _size(model_dir, kind) if not settings.multi_model else 0
-    base = _base(kind)
-    most = 1 if settings.multi_model else gpus or cores  # with many models, memory is for models
-    workers = settings.workers or max(1, min(most, memory // (base + MODEL_COPIES * model)))
-    threads = settings.threads or max(1, cores // workers)
-    wide = workers * (base + (MODEL_COPIES + WIDE_COPIES) * model)
+    room = Room(machine.cores(), gpus, machine.memory_limit(), _base(kind), model)
+    most = 1 if settings.multi_model else gpus or room.cores  # with many models, memory is for models
+    asked = [settings.workers] if settings.workers else range(most, 0, -1)
+    plans = (_planned(settings, room, workers, kind is not None) for workers in asked)
+    least = _planned(settings, room, asked[-1], kind is not None)
+    return next((plan for plan in plans if plan.planned <= plan.memory), least)
+
+
+def _planned(settings: Settings, room: Room, workers: int, compiled: bool) -> Sizing:
+    """The plan for so many workers."""
+    threads = settings.threads or max(1, room.cores // workers)
     payload = settings.max_payload_mb * MIB
-    uploads = max(1, min(workers, memory // 8 // (JAVA_COPIES * payload)))
+    uploads = max(1, min(workers, room.memory // 8 // (JAVA_COPIES * payload)))
     java = JAVA_BASE + JAVA_COPIES * passing(2 * workers, uploads, payload)
-    return Sizing(
-        cores=cores,
-        gpus=gpus,
-        memory=memory,
-        base=base,
-        model=model,
+    queue = min(QUEUE, max(8, room.memory // 16 // BUFFER))
+    sizing = Sizing(
+        **vars(room),
         workers=workers,
         threads=threads,
-        alone=cores if wide <= memory and kind and not settings.threads else threads,
+        alone=threads,
         payload=payload,
-        queue=settings.queue or max(settings.concurrent_transforms or 0, min(QUEUE, max(8, memory // 16 // BUFFER))),
+        queue=settings.queue or max(settings.concurrent_transforms or 0, queue),
         dispatched=2 * workers,
         uploads=uploads,
         heap=settings.heap_mb * MIB if settings.heap_mb else java,
@@ -106,6 +142,8 @@ def compute(settings: Settings, model_dir: Path, kind: Kind | None = None, gpus:
         netty_threads=settings.netty_threads or 16,  # one is held while the process of a further model starts
         client_threads=settings.client_threads or max(2, workers),
     )
+    wide = replace(sizing, alone=room.cores)
+    return wide if compiled and not settings.threads and wide.planned <= room.memory else sizing
 
 
 def needed(model_dir: Path, kind: Kind | None) -> int:
