@@ -7,8 +7,17 @@ from enum import IntEnum
 from pathlib import Path
 
 FAILURE_LIMIT = 1024  # SageMaker shows the first 1024 characters of /opt/ml/output/failure
-# how CUDA, the C++ library and torch on Windows and on Linux say that memory is short
-_MEMORY_SIGNS = ("CUDA out of memory", "std::bad_alloc", "not enough memory", "can't allocate memory")
+# how CUDA and its libraries, the C++ library, the kernel, and torch on Windows and on Linux say that memory is short
+_MEMORY_SIGNS = (
+    "CUDA out of memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "std::bad_alloc",
+    "Cannot allocate memory",
+    "not enough memory",
+    "can't allocate memory",
+)
 
 
 class ExitCode(IntEnum):

@@ -84,6 +84,11 @@ def test_each_request_of_a_batch_has_its_own_fate(model: Path, picture: Picture)
             "out_of_memory",
         ),
         (torch.OutOfMemoryError("CUDA out of memory."), 507, "out_of_memory"),
+        (
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+            507,
+            "out_of_memory",
+        ),
         (ZeroDivisionError("secret detail"), 500, "internal_error"),
     ],
 )
