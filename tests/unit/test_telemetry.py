@@ -1,5 +1,6 @@
 """/metrics and /execution-parameters."""
 
+import asyncio
 import re
 
 import pytest
@@ -32,6 +33,18 @@ def test_requests_are_counted_by_status_and_measured_by_stage(run: Run) -> None:
         assert told["classifier_batch_records_sum"] == 6
         assert told["classifier_ready"] == 1
         assert told["classifier_memory_bytes"] > 1e7
+
+    run(talk)
+
+
+def test_the_wait_for_a_slot_is_queue_too(run: Run) -> None:
+    async def talk(house: House) -> None:
+        house.mms.delay = 0.3
+        asked = (house.client.post("/invocations", data=b"x", headers=JPEG) for _ in range(8))
+        assert {answer.status for answer in await asyncio.gather(*asked)} == {200}
+        told = await metrics(house)
+        queued = told['classifier_stage_seconds_sum{stage="queue"}']
+        assert queued > 4 * 0.3 + 4 * 0.6 - 0.2  # four at work, then four that waited for them
 
     run(talk)
 

@@ -162,11 +162,11 @@ class Door:
         intake = Intake(request, self.server.sizing.payload)
         try:
             async with self.deadlines.kept():
-                body = await intake.read()
+                body, come = await intake.read(), time.monotonic()
                 gate = model.gate if isinstance(body, bytes) else self._uploads
                 await gate.enter()
                 headers |= {} if self._working else {wire.ALONE: "yes"}
-                return await asyncio.shield(self._work(gate, self.predict(model, body, headers)))
+                return await asyncio.shield(self._work(gate, self.predict(model, body, headers, come)))
         except aiohttp.ClientError:
             raise intake.refusal or RequestError(503, "unavailable", _MMS_ERRORS[503][1]) from None
 
@@ -184,21 +184,21 @@ class Door:
         task.add_done_callback(end)
         return task
 
-    async def predict(self, model: Model, body: Body, headers: dict[str, str]) -> web.Response:
-        """Let a worker answer.
+    async def predict(self, model: Model, body: Body, headers: dict[str, str], come: float) -> web.Response:
+        """Let a worker answer what has come at a time of the monotonic clock.
 
         Raises:
             RequestError: it could not; 503 where another worker can.
             aiohttp.ClientError: MMS does not answer.
         """
-        start, headers = time.monotonic(), {"Content-Type": "application/octet-stream", **headers}
+        headers = {"Content-Type": "application/octet-stream", **headers}
         # the deadline is the caller's, and the worker ends itself soon after it
         timeout = aiohttp.ClientTimeout(self.settings.request_seconds + java.PATIENCE)
         async with self.server.predictions.post(
             f"/predictions/{model.name}", data=body, headers=headers, timeout=timeout
         ) as response:
             content = await response.read()
-            self.telemetry.predicted(response.headers.get(wire.STAGES, ""), time.monotonic() - start)
+            self.telemetry.predicted(response.headers.get(wire.STAGES, ""), time.monotonic() - come)
             return _translate(response, content)
 
     def _worker_headers(self, request: web.Request, own_formats: bool) -> dict[str, str]:

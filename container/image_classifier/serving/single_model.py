@@ -98,7 +98,7 @@ class SingleModelDoor(Door):
         """
         options = {wire.REQUEST_ID: "warm-up", wire.OUTPUT: formats.Output.JSON, wire.TOP_K: "1"}
         try:
-            response = await self.predict(model, _PICTURE, options)
+            response = await self.predict(model, _PICTURE, options, time.monotonic())
         except aiohttp.ClientError:
             raise RequestError(503, "unavailable", "The model server ended while it warmed up.") from None
         if response.status != 200:
