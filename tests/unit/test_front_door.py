@@ -56,6 +56,18 @@ def test_a_picture_reaches_the_worker_and_its_answer_the_caller(run: Run) -> Non
     run(talk)
 
 
+def test_the_id_that_sagemaker_passes_on_serves_where_there_is_no_other(run: Run) -> None:
+    async def talk(house: House) -> None:
+        for sent, wanted in (({}, "i-1"), ({"X-Request-Id": "r-1"}, "r-1"), ({"X-Request-Id": "r 1"}, None)):
+            answer = await house.client.get("/ping", headers={"X-Amzn-SageMaker-Inference-Id": "i-1", **sent})
+            got = answer.headers["X-Request-Id"]
+            assert got == wanted if wanted else len(got) == 32
+        answer = await house.client.get("/ping", headers={"X-Amzn-SageMaker-Inference-Id": "<script>"})
+        assert len(answer.headers["X-Request-Id"]) == 32
+
+    run(talk)
+
+
 @pytest.mark.parametrize("given", ["", "a" * 65, "with space", "a/b", "äöü", "-", "<script>"])
 def test_an_id_that_is_not_plain_is_replaced(run: Run, given: str) -> None:
     async def talk(house: House) -> None:

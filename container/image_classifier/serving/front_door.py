@@ -27,6 +27,7 @@ from image_classifier.serving.telemetry import Telemetry
 logger = logging.getLogger(__name__)
 
 _ID = web.RequestKey("id", str)
+INFERENCE_ID_HEADER = "X-Amzn-SageMaker-Inference-Id"  # SageMaker passes on no other id
 CUSTOM_ATTRIBUTES_HEADER = "X-Amzn-SageMaker-Custom-Attributes"
 ATTRIBUTES_LIMIT = 1024  # characters; SageMaker passes on no more
 # MMS's own answers, said in our words
@@ -235,7 +236,7 @@ def _of_sagemaker(headers: Mapping[str, str]) -> dict[str, str]:
 def _request_id(request: web.Request) -> str:
     """The caller's id when it is a plain one, else a new one; the same for the whole request."""
     if _ID not in request:
-        given = request.headers.get(REQUEST_ID_HEADER, "")
+        given = request.headers.get(REQUEST_ID_HEADER) or request.headers.get(INFERENCE_ID_HEADER) or ""
         plain = 0 < len(given) <= 64 and given.isascii() and given.replace("-", "").replace("_", "").isalnum()
         request[_ID] = given if plain else uuid.uuid4().hex
     return request[_ID]
