@@ -12,6 +12,7 @@ from mms.context import Context, RequestProcessor
 
 from calls import context
 from image_classifier.contract import Settings
+from image_classifier.errors import UserError
 from image_classifier.serving import handler, user_code, wire
 
 Picture = Callable[..., bytes]
@@ -134,18 +135,32 @@ def test_mistakes_are_answered_as_without_a_script(
 
 
 def test_an_error_of_the_script_is_500_without_a_traceback(serve: Serve, picture: Picture) -> None:
-    status, _, text = serve("def predict_fn(data, model): raise KeyError('secret')\n")(picture())
+    status, _, text = serve("def predict_fn(data, model): return {(256, 256): 'secret'}[data.size]\n")(picture())
     assert (status, json.loads(text)["code"]) == (500, "internal_error")
     assert "secret" not in text
     assert "Traceback" not in text
 
 
 @pytest.mark.parametrize(
-    "script", ["import nothing_of_that_name\n", "def model_fn(model_dir): raise ValueError('bad')\n"]
+    ("script", "reason"),
+    [
+        ("import nothing_of_that_name\n", "No module named 'nothing_of_that_name'"),
+        ("def model_fn(model_dir): raise ValueError('bad')\n", "bad"),
+        ("def predict_fn(data, model): return data.nothing\n", "has no attribute 'nothing'"),
+        ("def model_fn(model_dir): return 3\n", "model_fn gives a int, which only a predict_fn of yours can run"),
+        ("def input_fn(data): return data\n", r"input_fn\(data\) in script_\d+.py cannot be called; write it as"),
+    ],
 )
-def test_a_script_that_cannot_be_loaded_fails_the_load(serve: Serve, script: str) -> None:
-    with pytest.raises((ImportError, ValueError)):
+def test_a_script_that_cannot_be_loaded_or_fails_on_a_picture_fails_the_load(
+    serve: Serve, script: str, reason: str
+) -> None:
+    with pytest.raises((ImportError, ValueError, AttributeError, UserError), match=reason):
         serve(script)
+
+
+@pytest.mark.parametrize("own", ["input_fn(data, content_type)", "model_warmup_fn(model_dir, model)"])
+def test_a_script_that_reads_pictures_or_warms_up_itself_is_not_sent_one(serve: Serve, own: str) -> None:
+    serve(f"def {own}: return 1\ndef predict_fn(data, model): raise ValueError('never called at start')\n")
 
 
 @pytest.mark.parametrize(("answer", "text"), [("'text'", "text"), ("b'bytes'", "bytes"), ("bytearray(b'ba')", "ba")])

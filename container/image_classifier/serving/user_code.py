@@ -4,6 +4,7 @@ What the script leaves out (model_fn, input_fn, predict_fn, output_fn) falls bac
 """
 
 import copy
+import importlib
 import io
 import os
 import sys
@@ -13,14 +14,15 @@ from typing import Any
 
 import numpy as np
 from mms.context import RequestProcessor
+from PIL import Image
 from sagemaker_inference.default_inference_handler import DefaultInferenceHandler
 from sagemaker_inference.errors import BaseInferenceToolkitError, UnsupportedFormatError
 from sagemaker_inference.transformer import Transformer
 
 from image_classifier import images
 from image_classifier.contract import Settings
-from image_classifier.errors import RequestError
-from image_classifier.serving import answers, formats
+from image_classifier.errors import RequestError, UserError
+from image_classifier.serving import answers, formats, script_functions
 from image_classifier.serving.answers import Prediction
 from image_classifier.serving.engines import Engine
 from image_classifier.serving.location import find
@@ -29,6 +31,7 @@ from image_classifier.serving.service import Answer, Request, Result
 from image_classifier.serving.wire import ACCEPT, CONTENT_TYPE
 
 __all__ = ["UserService", "find"]
+WARM_UP = (256, 256)  # pixels
 Load = Callable[[Path], Engine]
 
 
@@ -50,6 +53,8 @@ class Defaults(DefaultInferenceHandler):  # type: ignore[misc]
 
     def default_predict_fn(self, data: Any, model: Any, context: Any = None) -> Any:
         """Run our engine."""
+        if not hasattr(model, "logits"):
+            raise UserError(f"model_fn gives a {type(model).__name__}, which only a predict_fn of yours can run.")
         pixels = np.asarray(images.centre_crop(data, model.config.preprocessing))
         return model.logits(pixels[np.newaxis]), model.config
 
@@ -127,8 +132,21 @@ class UserService:
             raise RuntimeError(f"No script {settings.program} in {model_dir}.")
         sys.path.insert(0, str(script.parent))
         os.environ["SAGEMAKER_PROGRAM"] = script.stem  # a module name to the Transformer
+        functions = script_functions.check(importlib.import_module(script.stem))
         self._transformer = _Refused(Defaults(settings, load))
         self._transformer.validate_and_initialize(str(model_dir), context)
+        if not functions & {"input_fn", "transform_fn", "model_warmup_fn"}:
+            self._warm_up(context)
+
+    def _warm_up(self, context: Any) -> None:
+        """Predict a picture, where the script leaves reading it to us: its faults are seen before the first caller."""
+        asked = self._transformer
+        asked._context = _narrowed(context, {})
+        try:
+            asked._run_handler_function(asked._predict_fn, Image.new("RGB", WARM_UP, "grey"), asked._model)
+        except Exception as error:
+            error.add_note("(while it predicted a grey picture, to warm up)")
+            raise
 
     def answer(self, calls: Sequence[Request]) -> list[Result]:
         """Answer the requests of one call, one after the other: a script knows of no others."""
