@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import described
 import doors
 from server import Answer, Server, serving
 
@@ -79,6 +80,9 @@ class TestAllFourFunctions:
         assert b"secret" not in answer.body
         assert own.ping() == 200
 
+    def test_the_log_says_which_functions_were_found(self, own: Server) -> None:
+        assert "Functions of inference.py: model_fn, input_fn, predict_fn, output_fn; the rest is ours." in own.log
+
     def test_the_log_says_what_the_caller_is_not_told(self, own: Server) -> None:
         own.wait_for("a secret of the model", 30)
         assert "find-me" in own.log
@@ -102,7 +106,7 @@ def output_fn(prediction, accept, context):
 """
 
 
-def test_custom_attributes_and_status_pass_in_both_directions(with_script: Start) -> None:
+def test_custom_attributes_and_status_pass_in_both_directions(with_script: Start, tmp_path: Path) -> None:
     with with_script(SPEAKS) as server:
         server.wait_until_ready()
         sent = {"X-Amzn-SageMaker-Custom-Attributes": "trace=7", "X-Amzn-SageMaker-Session-Id": "s-1"}
@@ -111,6 +115,7 @@ def test_custom_attributes_and_status_pass_in_both_directions(with_script: Start
             assert (answer.status, answer.body) == (202, b"s-1"), server.log
             heard = asked["X-Amzn-SageMaker-Custom-Attributes"]
             assert answer.headers["X-Amzn-SageMaker-Custom-Attributes"] == f"heard={heard}"
+        described.check(server, tmp_path)  # promises only what such a script keeps
 
 
 class TestOnlyPredict:

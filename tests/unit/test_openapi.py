@@ -70,6 +70,16 @@ def test_the_limits_are_those_of_the_settings() -> None:
     assert list(operation["responses"]["200"]["content"]) == list(Output)
 
 
+def test_with_a_users_script_none_of_our_formats_is_promised(tmp_path: Path) -> None:
+    (tmp_path / "model" / "code").mkdir(parents=True)
+    (tmp_path / "model" / "code" / "inference.py").touch()
+    operation = described(application(SingleModelDoor, SAGEMAKER_BASE_DIR=str(tmp_path)))["paths"]["/invocations"]
+    asked = operation["post"]
+    assert asked["requestBody"] == {"content": {"*/*": {}}}
+    assert [each["name"] for each in asked["parameters"]] == ["X-Amzn-SageMaker-Custom-Attributes"]
+    assert asked["responses"]["200"]["content"] == asked["responses"]["default"]["content"] == {"*/*": {}}
+
+
 def schema(name: str) -> jsonschema_rs.Validator:
     document = {**openapi.document({}), "$ref": f"#/components/schemas/{name}"}
     return jsonschema_rs.validator_for(document)

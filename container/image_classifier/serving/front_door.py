@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -18,7 +17,7 @@ from image_classifier.errors import RequestError
 from image_classifier.serving import formats, java, openapi, wire
 from image_classifier.serving.deadlines import Deadlines
 from image_classifier.serving.gate import Gate
-from image_classifier.serving.http_server import REQUEST_ID_HEADER, error_response
+from image_classifier.serving.http_server import REQUEST_ID_HEADER, error_response, request_id
 from image_classifier.serving.intake import Body, Intake
 from image_classifier.serving.location import find
 from image_classifier.serving.mms import ModelServer
@@ -26,8 +25,6 @@ from image_classifier.serving.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
 
-_ID = web.RequestKey("id", str)
-INFERENCE_ID_HEADER = "X-Amzn-SageMaker-Inference-Id"  # SageMaker passes on no other id
 CUSTOM_ATTRIBUTES_HEADER = "X-Amzn-SageMaker-Custom-Attributes"
 ATTRIBUTES_LIMIT = 1024  # characters; SageMaker passes on no more
 # MMS's own answers, said in our words
@@ -87,8 +84,12 @@ class Door:
         app.router.add_get("/ping", self.ping)
         app.router.add_get("/metrics", self.metrics)
         self.add_routes(app.router)
-        openapi.add_routes(app.router, self.settings)
+        openapi.add_routes(app.router, self.settings, self.own_formats())
         return app
+
+    def own_formats(self) -> bool:
+        """Whether requests are answered in our formats, not in those of a user's script."""
+        return True
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         """Add what is served beside `/ping`."""
@@ -112,7 +113,7 @@ class Door:
             response = await self._respond(request, handler)
         finally:
             self.in_flight -= 1
-        response.headers[REQUEST_ID_HEADER] = _request_id(request)
+        response.headers[REQUEST_ID_HEADER] = request_id(request)
         if self.state is State.DRAINING:
             response.force_close()  # the caller's next request goes to another server
         self.telemetry.answered(_path(request), response.status, time.monotonic() - start)
@@ -121,23 +122,23 @@ class Door:
     async def _respond(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        request_id = _request_id(request)
+        identity = request_id(request)
         try:
             return await handler(request)
         except RequestError as error:
-            return error_response(error, request_id)
+            return error_response(error, identity)
         except web.HTTPException as error:  # unknown path or method
             refusal = RequestError(error.status, error.reason.lower().replace(" ", "_"), f"{error.reason}.")
-            response = error_response(refusal, request_id)
+            response = error_response(refusal, identity)
             if "Allow" in error.headers:
                 response.headers["Allow"] = error.headers["Allow"]
             return response
         except (ConnectionError, asyncio.CancelledError):
             raise
         except Exception:
-            logger.exception("Request %s failed in the front door.", request_id)
+            logger.exception("Request %s failed in the front door.", identity)
             sorry = RequestError(500, "internal_error", "The request failed; the reason is in the server's log.")
-            return error_response(sorry, request_id)
+            return error_response(sorry, identity)
 
     async def ping(self, _request: web.Request) -> web.Response:
         """200 with an empty body when a picture sent now would be answered."""
@@ -208,7 +209,7 @@ class Door:
             raise RequestError(400, "bad_option", f"{CUSTOM_ATTRIBUTES_HEADER} has over {ATTRIBUTES_LIMIT} characters.")
         accept = request.headers.get("Accept", "")
         content_type = request.headers.get("Content-Type", "")
-        headers = {wire.REQUEST_ID: _request_id(request)}
+        headers = {wire.REQUEST_ID: request_id(request)}
         if not own_formats:
             accept = self.settings.default_accept if accept in ("", "*/*") else accept
             given = {wire.CONTENT_TYPE: content_type, wire.ACCEPT: accept}
@@ -231,15 +232,6 @@ def _translate(response: aiohttp.ClientResponse, body: bytes) -> web.Response:
 def _of_sagemaker(headers: Mapping[str, str]) -> dict[str, str]:
     """What SageMaker passes on in both directions: custom attributes, ids, targets, sessions."""
     return {name: value for name, value in headers.items() if name.lower().startswith(wire.SAGEMAKER)}
-
-
-def _request_id(request: web.Request) -> str:
-    """The caller's id when it is a plain one, else a new one; the same for the whole request."""
-    if _ID not in request:
-        given = request.headers.get(REQUEST_ID_HEADER) or request.headers.get(INFERENCE_ID_HEADER) or ""
-        plain = 0 < len(given) <= 64 and given.isascii() and given.replace("-", "").replace("_", "").isalnum()
-        request[_ID] = given if plain else uuid.uuid4().hex
-    return request[_ID]
 
 
 def _path(request: web.Request) -> str:

@@ -9,6 +9,17 @@ from image_classifier.errors import RequestError
 from image_classifier.serving.formats import encode_error
 
 REQUEST_ID_HEADER = "X-Request-Id"
+INFERENCE_ID_HEADER = "X-Amzn-SageMaker-Inference-Id"  # SageMaker passes on no other id
+_ID = web.RequestKey("id", str)
+
+
+def request_id(request: web.Request) -> str:
+    """The caller's id when it is a plain one, else a new one; the same for the whole request."""
+    if _ID not in request:
+        given = request.headers.get(REQUEST_ID_HEADER) or request.headers.get(INFERENCE_ID_HEADER) or ""
+        plain = 0 < len(given) <= 64 and given.isascii() and given.replace("-", "").replace("_", "").isalnum()
+        request[_ID] = given if plain else uuid.uuid4().hex
+    return request[_ID]
 
 
 def error_response(error: RequestError, request_id: str) -> web.Response:

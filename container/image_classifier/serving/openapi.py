@@ -31,9 +31,9 @@ _REASONS = {
 }
 
 
-def add_routes(router: web.UrlDispatcher, settings: Settings) -> None:
-    """Serve the description of all that the router serves by then."""
-    paths = _paths(settings)
+def add_routes(router: web.UrlDispatcher, settings: Settings, own_formats: bool = True) -> None:
+    """Serve the description of all that the router serves by then; own_formats as of front_door.Model."""
+    paths = _paths(settings, own_formats)
     served = {resource.canonical for resource in router.resources()} | {PATH}
     content = document({path: paths[path] for path in paths if path in served})
 
@@ -71,6 +71,11 @@ def _list(items: Json, **more: Any) -> Json:
     return {"type": "array", "items": items, **more}
 
 
+_ATTRIBUTES: Json = {
+    "name": "X-Amzn-SageMaker-Custom-Attributes",
+    "in": "header",
+    "schema": {"type": "string", "maxLength": 1024},
+}
 _TEXT: Json = {"type": "string"}
 _NAME: Json = {"type": "string", "minLength": 1}
 _PROBABILITY: Json = {"type": "number", "minimum": 0, "maximum": 1}
@@ -109,10 +114,10 @@ _SCHEMAS: Json = {
 }
 
 
-def _paths(settings: Settings) -> Json:
+def _paths(settings: Settings, own_formats: bool) -> Json:
     """All paths of all modes."""
     name = {"name": "name", "in": "path", "required": True, "schema": _TEXT}
-    invoke = {"post": _invocation(settings)}
+    invoke = {"post": _invocation(settings) if own_formats else _scripted(settings)}
     return {
         "/": {"get": _operation("A page for people", {200: _content("The page.", "text/html", _TEXT)})},
         PATH: {"get": _operation("This description", {200: _content("OpenAPI.", "application/json", {})})},
@@ -146,6 +151,18 @@ def _invocation(settings: Settings) -> Json:
     }
 
 
+def _scripted(settings: Settings) -> Json:
+    """What is certain where a user's script decides: any body, any answer, any status."""
+    any_content: Json = {"content": {"*/*": {}}}
+    operation = _operation("Ask the model's own script", {200: {"description": "Its answer.", **any_content}}, 413)
+    operation["responses"]["default"] = {"description": "Its own status, or an error of the server's.", **any_content}
+    return operation | {
+        "description": f"At most {settings.max_payload_mb} MiB, in the formats of the script.",
+        "parameters": [_ATTRIBUTES],
+        "requestBody": any_content,
+    }
+
+
 def _parameters(settings: Settings) -> list[Json]:
     top_k = {"type": "integer", "minimum": 1, "maximum": formats.MAX_TOP_K, "default": settings.top_k}
     described = {
@@ -154,13 +171,8 @@ def _parameters(settings: Settings) -> list[Json]:
         "full": ({"type": "boolean", "default": False}, "Give the probabilities of all labels too."),
     }
     query = [{"name": n, "in": "query", "schema": s, "description": d} for n, (s, d) in described.items()]
-    header = {
-        "name": "X-Amzn-SageMaker-Custom-Attributes",
-        "in": "header",
-        "schema": {"type": "string", "maxLength": 1024},
-        "description": "The same options where there is no query: `top_k=3,threshold=0.5,full=true`.",
-    }
-    return [*query, header]
+    same = {"description": "The same options where there is no query: `top_k=3,threshold=0.5,full=true`."}
+    return [*query, _ATTRIBUTES | same]
 
 
 def _body(body: Body) -> Json:

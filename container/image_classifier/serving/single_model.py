@@ -43,8 +43,12 @@ class SingleModelDoor(Door):
         """See Door."""
         router.add_post("/invocations", self.invocations)
         router.add_get("/execution-parameters", self.execution_parameters)
-        if self.settings.page and find(Layout(self.settings.base_dir).model, self.settings) is None:
+        if self.settings.page and self.own_formats():
             page.add_routes(router, self.settings)
+
+    def own_formats(self) -> bool:
+        """See Door."""
+        return find(Layout(self.settings.base_dir).model, self.settings) is None
 
     def models_loaded(self) -> list[Model]:
         """See Door."""
