@@ -73,6 +73,32 @@ def test_a_caller_that_stops_sending_is_408_and_holds_no_slot(run: Run, monkeypa
     run(talk)
 
 
+def test_bodies_that_are_still_coming_take_no_more_memory_than_is_set_aside(run: Run) -> None:
+    async def talk(house: House) -> None:
+        go_on, whole = asyncio.Event(), house.door.bodies.free
+        assert whole == 7 * MIB * 5 // 4  # four at work, three waiting
+
+        async def stall() -> AsyncIterator[bytes]:
+            yield bytes(900_000)
+            await go_on.wait()
+
+        asked = [
+            asyncio.ensure_future(house.client.post("/invocations", data=stall(), headers=JPEG)) for _ in range(30)
+        ]
+        refused, held = await asyncio.wait(asked, timeout=2)
+        assert len(refused) >= 20
+        for each in refused:
+            assert "memory for them" in await house.error(await each, 503, "busy")
+        assert house.door.bodies.free == whole - 900_000 * len(held)
+        go_on.set()
+        answered = await asyncio.gather(*held)
+        assert 200 in {answer.status for answer in answered} <= {200, 503}
+        assert house.door.bodies.free == whole
+        assert (await ask(house)).status == 200
+
+    run(talk, MMS_JOB_QUEUE_SIZE="3")
+
+
 def test_a_large_body_is_passed_on_while_it_comes(run: Run) -> None:
     body = bytes(range(256)) * (12 * MIB // 256)
 

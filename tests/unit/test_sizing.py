@@ -15,6 +15,7 @@ from image_classifier.serving.sizing import (
     BUFFER,
     COMPILED_BASE,
     DOOR,
+    HELD,
     JAVA_BASE,
     JAVA_COPIES,
     MIB,
@@ -80,7 +81,7 @@ def test_what_is_planned_fits(cores: int, memory: int, model: int, payload: int,
         sizes = sizing.compute(Settings.from_environment({"SAGEMAKER_MAX_PAYLOAD_IN_MB": str(payload)}), Path(), kind)
     copies = MODEL_COPIES + (WIDE_COPIES if sizes.alone > sizes.threads else 0)
     workers = sizes.workers * ((COMPILED_BASE if kind else WORKER_BASE) + copies * model * MIB)
-    door = DOOR + BUFFER * (sizes.queue + sizes.dispatched)
+    door = DOOR + HELD * (sizes.queue + sizes.dispatched)
     assert sizes.planned == workers + sizes.heap + sizes.direct + door
     assert sizes.workers == 1 or sizes.planned <= memory * MIB
     assert ("too little" in sizes.explain()[-1]) is (sizes.planned > memory * MIB)
@@ -117,7 +118,7 @@ def test_the_sums_are_explained(compute: Compute) -> None:
     assert workers == (
         "Workers: 2 with 1 thread(s) each (2 cores; 8192 MiB memory / 670 MiB a worker = 640 + 3 x model of 10 MiB)."
     )
-    assert memory == "Memory: 1860 of 8192 MiB = workers 1340 + Java 352 + front door 64 + bodies 104."
+    assert memory == "Memory: 1886 of 8192 MiB = workers 1340 + Java 352 + front door 64 + bodies 130."
     assert limits == "Limits: body 6 MiB either way; 4 requests at work, 2 of them larger than 1 MiB, 100 waiting."
     assert java.startswith("Java: heap 176 MiB, direct memory 176 MiB (128 + 3 x 16 MiB of bodies)")
 
@@ -141,7 +142,7 @@ def test_a_model_that_is_missing_counts_as_empty(kind: Kind | None, tmp_path: Pa
     ("kind", "memory", "environ", "alone"),
     [
         (Kind.INT8, 8192, {}, 2),
-        (Kind.INT8, 1200, {}, 1),  # no room for a second form of the network
+        (Kind.INT8, 1216, {}, 1),  # no room for a second form of the network
         (Kind.INT8, 8192, {"OMP_NUM_THREADS": "1"}, 1),
         (None, 8192, {}, 1),  # torch keeps the threads that it was given
     ],

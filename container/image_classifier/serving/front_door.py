@@ -18,7 +18,7 @@ from image_classifier.serving import formats, java, openapi, wire
 from image_classifier.serving.deadlines import Deadlines
 from image_classifier.serving.gate import Gate
 from image_classifier.serving.http_server import REQUEST_ID_HEADER, error_response, request_id
-from image_classifier.serving.intake import Body, Intake
+from image_classifier.serving.intake import Body, Budget, Intake
 from image_classifier.serving.location import find
 from image_classifier.serving.mms import ModelServer
 from image_classifier.serving.telemetry import Telemetry
@@ -73,6 +73,7 @@ class Door:
     def __post_init__(self) -> None:
         self.deadlines = Deadlines(self.settings.request_seconds)
         self._working: set[asyncio.Task[web.Response]] = set()
+        self.bodies = Budget(self.server.sizing.bodies)
         self._uploads = Gate(self.server.sizing.uploads, self.server.sizing.queue)
         self.telemetry.gauge("classifier_in_flight", "Requests not answered yet.", lambda: self.in_flight)
         self.telemetry.gauge("classifier_waiting", "Requests that wait for a worker.", self._waiting)
@@ -161,7 +162,7 @@ class Door:
         headers = self._worker_headers(request, model.own_formats)
         if self.state in (State.LOADING, State.NO_WORKERS):
             raise RequestError(503, "not_ready", self.state)
-        intake = Intake(request, self.server.sizing.payload)
+        intake = Intake(request, self.server.sizing.payload, self.bodies)
         try:
             async with self.deadlines.kept():
                 body, come = await intake.read(), time.monotonic()
@@ -171,6 +172,8 @@ class Door:
                 return await asyncio.shield(self._work(gate, self.predict(model, body, headers, come)))
         except aiohttp.ClientError:
             raise intake.refusal or RequestError(503, "unavailable", _MMS_ERRORS[503][1]) from None
+        finally:
+            intake.end()
 
     def _work(self, gate: Gate, prediction: Coroutine[Any, Any, web.Response]) -> asyncio.Task[web.Response]:
         """Hold a slot until a worker is done with it, also when the caller's deadline has passed before."""

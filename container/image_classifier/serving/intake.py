@@ -14,6 +14,23 @@ IDLE_SECONDS = 10  # a caller that sends nothing for so long has gone
 Body = bytes | AsyncIterator[bytes]
 
 
+class Budget:
+    """The bytes that the bodies of all requests may take in the front door together."""
+
+    def __init__(self, size: int) -> None:
+        self.free = size
+
+    def take(self, size: int) -> None:
+        """Take so many bytes; whoever does gives them back.
+
+        Raises:
+            RequestError: 503, so many are not free.
+        """
+        if size > self.free:
+            raise RequestError(503, "busy", "The bodies of other requests fill the memory for them; try again.")
+        self.free -= size
+
+
 @dataclass
 class Intake:
     """The body of one request.
@@ -24,24 +41,34 @@ class Intake:
 
     request: web.Request
     limit: int
+    budget: Budget
+    taken: int = 0  # of the budget
     refusal: RequestError | None = None  # why a body that is passed on as it comes was cut off
 
     async def read(self) -> Body:
         """Read a small body; of a large one the beginning, the rest follows as it is asked for.
 
         Raises:
-            RequestError: 413 beyond the limit, 400 not what its headers say, 408 the caller went silent.
+            RequestError: 413 beyond the limit, 400 not what its headers say, 408 the caller went silent, 503 the
+                bodies of others fill the budget.
         """
         if (self.request.content_length or 0) > self.limit:
             raise self._too_large()
         body = bytearray()
         while chunk := await self._chunk():
+            self.budget.take(len(chunk))
+            self.taken += len(chunk)
             body += chunk
             if len(body) > self.limit:
                 raise self._too_large()
             if len(body) > BUFFER:
                 return self._stream(bytes(body))
         return bytes(body)
+
+    def end(self) -> None:
+        """Give the budget back: the body is needed no longer."""
+        self.budget.free += self.taken
+        self.taken = 0
 
     async def _stream(self, head: bytes) -> AsyncIterator[bytes]:
         yield head

@@ -14,6 +14,7 @@ DOOR = 64 * MIB  # the front door without bodies
 MODEL_COPIES = 3  # the weights, a second copy while they load, activations
 WIDE_COPIES = 2  # of a compiled network's second form, for a request alone: its weights, as read and as they are used
 BUFFER = MIB  # a body up to this size is read before it waits; a larger one is passed on as it comes
+HELD = BUFFER * 5 // 4  # so much of one is in the front door at most: the last piece may go beyond
 JAVA_BASE = 128 * MIB
 JAVA_COPIES = 3  # of a body, while it passes through Java: as it comes, whole, and as it goes on
 QUEUE = 100
@@ -71,7 +72,7 @@ class Sizing:
     @property
     def bodies(self) -> int:
         """Bytes of bodies that the front door holds, at most."""
-        return (self.dispatched + self.queue) * min(BUFFER, self.payload)
+        return (self.dispatched + self.queue) * HELD
 
     @property
     def planned(self) -> int:
