@@ -29,6 +29,7 @@ from desk import DeskError
 from ways import ROOT
 from workflow.instances import host
 from workflow.settings import Settings, existing, read
+from workflow.weights import pretrained
 
 METRICS = ROOT / "container" / "image_classifier" / "training" / "metric_definitions.json"
 CONFIG = {"SchemaVersion": "1.0", "SageMaker": {"PythonSDK": {"Modules": {"TelemetryOptOut": True}}}}
@@ -64,7 +65,7 @@ def model_trainer(settings: Settings, session: Session) -> ModelTrainer:
     return made.with_metric_definitions([MetricDefinition(name=name, regex=regex) for name, regex in metrics().items()])
 
 
-def tune(settings: Settings, trainer: ModelTrainer, data: str) -> TrainingJob:
+def tune(settings: Settings, trainer: ModelTrainer, channels: list[InputData]) -> TrainingJob:
     """Search for good hyperparameters; the best trial's training job."""
     tuner = HyperparameterTuner(
         trainer,
@@ -76,7 +77,7 @@ def tune(settings: Settings, trainer: ModelTrainer, data: str) -> TrainingJob:
         max_parallel_jobs=settings.parallel_trials,
         base_tuning_job_name=settings.project,
     )
-    tuner.tune({"training": data})
+    tuner.tune(channels)
     return TrainingJob.get(tuner.best_training_job(), session=trainer.sagemaker_session.boto_session)
 
 
@@ -130,10 +131,12 @@ def walk(settings: Settings, pictures: Path) -> None:
     session = Session(
         boto3.Session(region_name=settings.region), default_bucket=settings.bucket, sagemaker_config=CONFIG
     )
-    data = session.upload_data(str(pictures), settings.bucket, f"{settings.project}/data")
+    sources = pretrained(settings)
+    sources["training"] = session.upload_data(str(pictures), settings.bucket, f"{settings.project}/data")
+    channels = [InputData(channel_name=name, data_source=uri) for name, uri in sources.items()]
     trainer = model_trainer(settings, session)
-    trainer.train([InputData(channel_name="training", data_source=data)])
-    made = deploy(settings, tune(settings, trainer, data), session)
+    trainer.train(channels)
+    made = deploy(settings, tune(settings, trainer, channels), session)
     try:
         picture = next(file for file in sorted((pictures / "test").rglob("[!.]*")) if file.is_file())
         for label, share in classify(made[0], picture):

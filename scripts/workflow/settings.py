@@ -29,6 +29,7 @@ class Settings(BaseSettings):
     bucket: str = ""
     image: str = ""
     kms_key: str = ""
+    weights: str = ""
     instance_type: str = "ml.g4dn.xlarge"
     instances: int = Field(1, ge=1)
     volume_gb: int = Field(50, ge=1)

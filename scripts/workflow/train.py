@@ -13,6 +13,7 @@ from workflow import debugging, instances
 from workflow.account import ENDED, LOOK_EVERY, SCREEN, client, new_name, session, uploaded
 from workflow.report import fetch
 from workflow.settings import Settings
+from workflow.weights import pretrained
 
 # What the image prints and by which expressions it is read: the image's own file.
 DEFINITIONS = ROOT / "container" / "image_classifier" / "training" / "metric_definitions.json"
@@ -48,14 +49,19 @@ def estimator(settings: Settings, debugger: Mapping[str, Any] = debugging.WITHOU
 
 def train(settings: Settings, wait: bool = True) -> None:
     """Begin a job; show its log until it ends, and then what came of it."""
-    name, data = new_name(settings, "train"), uploaded(settings)
-    _begin(settings, name, data)
+    name = new_name(settings, "train")
+    _begin(settings, name, channels(settings))
     SCREEN.print(f"job: {name}")
     if wait:
         show(settings, name)
 
 
-def _begin(settings: Settings, name: str, data: str) -> None:
+def channels(settings: Settings) -> dict[str, str]:
+    """What a job reads, name by name: the uploaded pictures, and the weights that it begins with."""
+    return {"training": uploaded(settings), **pretrained(settings)}
+
+
+def _begin(settings: Settings, name: str, data: Mapping[str, str]) -> None:
     """Begin the job with AWS's Debugger, and without it where the account has none."""
     if debugging.is_wanted(settings):
         try:
@@ -67,11 +73,11 @@ def _begin(settings: Settings, name: str, data: str) -> None:
     return _fit(settings, name, data, debugging.WITHOUT)
 
 
-def _fit(settings: Settings, name: str, data: str, debugger: Mapping[str, Any]) -> None:
+def _fit(settings: Settings, name: str, data: Mapping[str, str], debugger: Mapping[str, Any]) -> None:
     made = estimator(settings, debugger)
     if settings.spot:
         made.checkpoint_s3_uri = settings.below("checkpoints", name)
-    made.fit({"training": data}, job_name=name, wait=False, logs=False)
+    made.fit(dict(data), job_name=name, wait=False, logs=False)
 
 
 def show(settings: Settings, name: str) -> None:

@@ -11,16 +11,16 @@ from rich.table import Table
 from desk import DeskError
 from ways import OUT
 from workflow import instances
-from workflow.account import ENDED, LOOK_EVERY, SCREEN, client, new_name, uploaded
+from workflow.account import ENDED, LOOK_EVERY, SCREEN, client, new_name
 from workflow.settings import Settings
-from workflow.train import DEFINITIONS, estimator
+from workflow.train import DEFINITIONS, channels, estimator
 
 
 def tune(settings: Settings, warm_start: str = "") -> None:
     """Search the settings' ranges and show what was found."""
     from sagemaker.tuner import HyperparameterTuner, WarmStartConfig, WarmStartTypes
 
-    name, data = new_name(settings, "tune"), uploaded(settings)
+    name, data = new_name(settings, "tune"), channels(settings)
     kind = "Minimize" if "loss" in settings.objective else "Maximize"
     definitions = json.loads(DEFINITIONS.read_text())
     if settings.objective not in [one["Name"] for one in definitions]:
@@ -42,7 +42,7 @@ def tune(settings: Settings, warm_start: str = "") -> None:
         warm_start_config=parent,
         tags=settings.labels,
     )
-    tuner.fit({"training": data}, job_name=name, wait=False)
+    tuner.fit(data, job_name=name, wait=False)
     SCREEN.print(f"tuning job: {name}")
     show(settings, name)
 

@@ -88,6 +88,15 @@ class Quick(Desk):
         return done.output
 
 
+def weights(folder: Path) -> Path:
+    """A file of weights for QUICK's architecture, as torchvision would download it."""
+    name = QUICK["architecture"]
+    file = folder / f"{name}-0.pth"
+    source = f"import torch, torchvision; torch.save(torchvision.models.{name}().state_dict(), {str(file)!r})"
+    subprocess.run([ways.ROOT / ".venv" / "bin" / "python", "-c", source], check=True)
+    return file
+
+
 def after(text: str, word: str) -> str:
     """What follows a word at the beginning of a line."""
     return next(line for line in text.splitlines() if line.startswith(word)).removeprefix(word).strip()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from desk_commands import IMAGE, QUICK
+from desk_commands import IMAGE, QUICK, weights
 from started import BUCKET, KEYS, REGION, ROLE, Api, running
 
 import ways
@@ -29,6 +29,7 @@ BREEDS = {
 # With hyphens, as other projects' notebooks write them; batches so small that rules have something to judge.
 CHOSEN = {
     **{name.replace("_", "-"): QUICK[name] for name in QUICK.keys() - {"batch_size", "debug", "epochs"}},
+    "pretrained": "true",
     "batch_size": "4",
     "epochs": "6",
 }
@@ -59,9 +60,9 @@ class Executed:
 @pytest.fixture(scope="module")
 def executed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Executed]:
     folder = tmp_path_factory.mktemp("notebook")
-    own = {"ROLE": ROLE, "BUCKET": BUCKET, "REGION": REGION, "IMAGE": IMAGE, "TRIALS": "2"}
+    own = {"ROLE": ROLE, "BUCKET": BUCKET, "REGION": REGION, "IMAGE": IMAGE, "TRIALS": "2", "WEIGHTS": weights(folder)}
     chosen = {f"HYPERPARAMETERS__{name}": value for name, value in CHOSEN.items()}
-    settings = {f"DESK_{name.upper()}": value for name, value in {**own, **chosen}.items()}
+    settings = {f"DESK_{name.upper()}": str(value) for name, value in {**own, **chosen}.items()}
     with running(folder / "state") as api:
         here = {**KEYS, "AWS_ENDPOINT_URL": api.url, "PICTURES": str(dogs(folder / "dogImages")), "HOME": str(folder)}
         output = os.path.relpath(folder / "walk", NOTEBOOK.parent)
@@ -83,6 +84,13 @@ def test_a_picture_is_answered_with_breeds(executed: Executed) -> None:
     breeds = {folder.partition(".")[2] for folder in BREEDS.values()}
     assert len(lines) == 5
     assert {label for _, label in lines} <= breeds | {breed.replace("_", " ") for breed in breeds}
+
+
+def test_every_job_begins_with_the_weights_that_the_settings_name(executed: Executed) -> None:
+    jobs = executed.api.sagemaker.list_training_jobs()["TrainingJobSummaries"]
+    lines = [executed.api.log_lines("/aws/sagemaker/TrainingJobs", job["TrainingJobName"]) for job in jobs]
+    assert len(jobs) == 3
+    assert all("taken from the `pretrained` channel" in "\n".join(one) for one in lines)
 
 
 def test_rules_and_report_are_shown(executed: Executed) -> None:

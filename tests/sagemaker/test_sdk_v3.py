@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from desk_commands import IMAGE, QUICK
+from desk_commands import IMAGE, QUICK, weights
 from started import BUCKET, KEYS, REGION, ROLE, running
 
 import ways
@@ -19,9 +19,16 @@ EXAMPLE = ways.ROOT / "scripts" / "sdk_v3" / "train_and_serve.py"
 @pytest.mark.skipif(not PYTHON.exists(), reason="there is no .venv-v3 with SageMaker's SDK 3; `make v3` makes it")
 def test_the_walk_with_sdk_3(tmp_path: Path) -> None:
     make_pictures(tmp_path / "data", {"train": 6, "valid": 2, "test": 2})
-    own = {"ROLE": ROLE, "BUCKET": BUCKET, "REGION": REGION, "IMAGE": IMAGE, "TRIALS": "2"}
-    chosen = {f"HYPERPARAMETERS__{name}": value for name, value in QUICK.items()}
-    settings = {f"DESK_{name.upper()}": value for name, value in {**own, **chosen}.items()}
+    own = {
+        "ROLE": ROLE,
+        "BUCKET": BUCKET,
+        "REGION": REGION,
+        "IMAGE": IMAGE,
+        "TRIALS": "2",
+        "WEIGHTS": weights(tmp_path),
+    }
+    chosen = {f"HYPERPARAMETERS__{name}": value for name, value in {**QUICK, "pretrained": "true"}.items()}
+    settings = {f"DESK_{name.upper()}": str(value) for name, value in {**own, **chosen}.items()}
     with running(tmp_path / "state") as api:
         here = {"AWS_ENDPOINT_URL": api.url, "PYTHONPATH": str(ways.ROOT / "scripts"), "HOME": str(tmp_path)}
         done = subprocess.run(
@@ -36,7 +43,10 @@ def test_the_walk_with_sdk_3(tmp_path: Path) -> None:
         labels = {line.partition("%  ")[2] for line in done.stdout.splitlines() if "%  " in line}
         assert len(labels) == 5
         assert labels <= {name.partition(".")[2] for name in CLASSES}
-        jobs = [one["TrainingJobStatus"] for one in api.sagemaker.list_training_jobs()["TrainingJobSummaries"]]
-        assert jobs == ["Completed"] * 3
+        jobs = api.sagemaker.list_training_jobs()["TrainingJobSummaries"]
+        assert [one["TrainingJobStatus"] for one in jobs] == ["Completed"] * 3
+        for job in jobs:
+            lines = api.log_lines("/aws/sagemaker/TrainingJobs", job["TrainingJobName"])
+            assert "taken from the `pretrained` channel" in "\n".join(lines)
         left = [api.sagemaker.list_models()["Models"], api.sagemaker.list_endpoint_configs()["EndpointConfigs"]]
         assert left == [[], []]
