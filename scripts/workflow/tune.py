@@ -12,57 +12,49 @@ from desk import DeskError
 from ways import OUT
 from workflow import instances
 from workflow.account import ENDED, LOOK_EVERY, SCREEN, client, new_name
+from workflow.search import Search, number, plan
 from workflow.settings import Settings
 from workflow.train import DEFINITIONS, channels, estimator
 
 
 def tune(settings: Settings, warm_start: str = "") -> None:
     """Search the settings' ranges and show what was found."""
-    from sagemaker.tuner import HyperparameterTuner, WarmStartConfig, WarmStartTypes
-
+    _check_objective(settings)
+    search = plan(settings)
     name, data = new_name(settings, "tune"), channels(settings)
-    kind = "Minimize" if "loss" in settings.objective else "Maximize"
-    definitions = json.loads(DEFINITIONS.read_text())
-    if settings.objective not in [one["Name"] for one in definitions]:
-        raise DeskError(f"objective={settings.objective} is none of {', '.join(one['Name'] for one in definitions)}")
-    parent = WarmStartConfig(WarmStartTypes.TRANSFER_LEARNING, {warm_start}) if warm_start else None
-    made = estimator(settings)
+    made = estimator(settings.model_copy(update={"hyperparameters": search.fixed}))
     if settings.spot:
         made.checkpoint_s3_uri = settings.below("checkpoints", name)
-    tuner = HyperparameterTuner(
-        made,
-        settings.objective,
-        ranges(settings),
-        definitions,
-        strategy=settings.strategy,
-        objective_type=kind,
-        max_jobs=settings.trials,
-        max_parallel_jobs=settings.parallel_trials,
-        early_stopping_type="Auto" if settings.early_stopping and settings.strategy != "Hyperband" else "Off",
-        warm_start_config=parent,
-        tags=settings.labels,
-    )
-    tuner.fit(data, job_name=name, wait=False)
+    if search.trials != settings.trials:
+        SCREEN.print(f"trials: {search.trials}, as many as the grid has combinations, not {settings.trials}")
+    _tuner(settings, search, made, warm_start).fit(data, job_name=name, wait=False)
     SCREEN.print(f"tuning job: {name}")
     show(settings, name)
 
 
-def ranges(settings: Settings) -> dict[str, Any]:
-    """The settings' ranges in the SDK's words: two numbers are limits, anything else is a choice."""
-    from sagemaker.parameter import CategoricalParameter, ContinuousParameter, IntegerParameter
+def _check_objective(settings: Settings) -> None:
+    known = [one["Name"] for one in json.loads(DEFINITIONS.read_text())]
+    if settings.objective not in known:
+        raise DeskError(f"objective={settings.objective} is none of {', '.join(known)}")
 
-    made: dict[str, Any] = {}
-    for name, values in settings.ranges.items():
-        limits = [_number(value) for value in values]
-        if settings.strategy == "Grid" or len(values) != 2 or None in limits:
-            made[name] = CategoricalParameter([str(value) for value in values])
-        elif all(isinstance(limit, int) for limit in limits):
-            made[name] = IntegerParameter(*limits)
-        else:
-            low, high = sorted(float(limit or 0) for limit in limits)
-            scaling = "Logarithmic" if low > 0 and high / low >= 10 else "Linear"
-            made[name] = ContinuousParameter(low, high, scaling_type=scaling)
-    return made
+
+def _tuner(settings: Settings, search: Search, made: Any, warm_start: str) -> Any:
+    """The SDK's HyperparameterTuner."""
+    from sagemaker.tuner import HyperparameterTuner, WarmStartConfig, WarmStartTypes
+
+    return HyperparameterTuner(
+        made,
+        settings.objective,
+        search.ranges,
+        json.loads(DEFINITIONS.read_text()),
+        strategy=settings.strategy,
+        objective_type="Minimize" if "loss" in settings.objective else "Maximize",
+        max_jobs=search.trials,
+        max_parallel_jobs=settings.parallel_trials,
+        warm_start_config=WarmStartConfig(WarmStartTypes.TRANSFER_LEARNING, {warm_start}) if warm_start else None,
+        tags=settings.labels,
+        **search.more,
+    )
 
 
 def show(settings: Settings, name: str) -> None:
@@ -125,7 +117,7 @@ def draw(trials: Sequence[dict[str, Any]], objective: str, file: Path) -> None:
         return
     figure = Figure(figsize=(4 * len(names), 3.5), layout="constrained")
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-        drawn = [_number(trial["TunedHyperParameters"][name]) for trial in measured]
+        drawn = [number(trial["TunedHyperParameters"][name]) for trial in measured]
         values = [trial["TunedHyperParameters"][name] for trial in measured] if None in drawn else drawn
         axes.scatter(values, [_value(trial) for trial in measured])
         axes.set(xlabel=name, ylabel=objective)
@@ -164,16 +156,6 @@ def _value(trial: dict[str, Any]) -> float | None:
     return float(trial["FinalHyperParameterTuningJobObjectiveMetric"]["Value"]) if _measured(trial) else None
 
 
-def _number(value: Any) -> Any:
-    """A whole number, a number, or None for what is neither."""
-    for kind in (int, float):
-        try:
-            return kind(str(value))
-        except ValueError:
-            continue
-    return None
-
-
 def _short(text: str) -> str:
-    number = _number(text)
-    return f"{number:.4g}" if isinstance(number, float) else text
+    value = number(text)
+    return f"{value:.4g}" if isinstance(value, float) else text
