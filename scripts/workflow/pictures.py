@@ -1,7 +1,7 @@
-"""A folder of pictures, looked at before anything is sent."""
+"""A folder of pictures, looked at before anything is sent: what `train` would refuse is refused here, for nothing."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,16 +10,20 @@ from PIL import Image
 
 from desk import DeskError
 
-SPLITS = ("train", "valid", "test")
+# As the image reads them (image_classifier/training/dataset.py); a test compares both.
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".mpo", ".jfif"}
+SPLITS = {"train": ("train", "training"), "validation": ("validation", "valid", "val"), "test": ("test",)}
+FOLDERS = tuple(name for names in SPLITS.values() for name in names)
 _NAMED = 5  # of the broken ones
 
 
 @dataclass(frozen=True)
 class PictureSet:
-    """Labelled pictures: SPLIT/CLASS/PICTURE."""
+    """Labelled pictures: SPLIT/CLASS/PICTURE, with folders in a class or without."""
 
     folder: Path
     files: tuple[Path, ...]  # relative to the folder
+    others: tuple[str, ...] = ()  # what lies in the folder and is no split
 
     @property
     def classes(self) -> list[str]:
@@ -31,6 +35,10 @@ class PictureSet:
         """Pictures by split."""
         return Counter(file.parts[0] for file in self.files)
 
+    def of(self, split: str) -> Counter[str]:
+        """Pictures of a split by class."""
+        return Counter(file.parts[1] for file in self.files if file.parts[0] in SPLITS[split])
+
 
 def look(folder: Path) -> PictureSet:
     """Look at a folder.
@@ -38,34 +46,56 @@ def look(folder: Path) -> PictureSet:
     Raises:
         DeskError: it is not laid out as `train` reads it, splits have other classes, or pictures cannot be read.
     """
-    if not (folder / "train").is_dir():
+    for split, names in SPLITS.items():
+        both = [f"{name}/" for name in names if (folder / name).is_dir()]
+        if len(both) > 1:
+            raise DeskError(f"{folder} has {' and '.join(both)}, which are both the split for {split}; keep one")
+    if not any((folder / name).is_dir() for name in SPLITS["train"]):
         raise DeskError(
             f"{folder} has no train/<class>/<picture>; lay the pictures out so, with valid/ and test/ beside it"
         )
-    files = tuple(sorted(_files(folder)))
-    if not files:
-        raise DeskError(f"{folder / 'train'} holds no pictures; expected train/<class>/<picture>")
-    found = PictureSet(folder, files)
+    files = tuple(sorted(file.relative_to(folder) for name in FOLDERS for file in _seen(folder / name)))
+    others = sorted(path.name for path in folder.iterdir() if path.name not in FOLDERS and path.name[0] != ".")
+    found = PictureSet(folder, files, tuple(others))
+    _check_layout(found)
     _check_classes(found)
     _check_readable(found)
     return found
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    for split in SPLITS:
-        for path in (folder / split).glob("*/*"):
-            if path.is_file() and not path.name.startswith("."):
-                yield path.relative_to(folder)
+def _seen(split: Path) -> Iterator[Path]:
+    """All files but the hidden ones, whatever they are."""
+    for path in split.rglob("*"):
+        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(split).parts):
+            yield path
+
+
+def _check_layout(found: PictureSet) -> None:
+    loose = [str(file) for file in found.files if len(file.parts) < 3]
+    if loose:
+        raise DeskError(f"in no folder of a class: {_some(loose)}; each picture lies in <split>/<class>/")
+    if len(trained := found.of("train")) < 2:
+        raise DeskError(
+            f"{found.folder}/train holds {len(trained)} classes with pictures, and a classifier needs two at least; "
+            "expected train/<class>/<picture>"
+        )
+    single = sorted(name for name, count in trained.items() if count < 2)
+    if single and not found.of("validation"):
+        raise DeskError(
+            f"classes with a single picture to train on: {_some(single)}; without valid/ some of each are held out, so "
+            "add pictures, or valid/"
+        )
 
 
 def _check_classes(found: PictureSet) -> None:
-    trained = {file.parts[1] for file in found.files if file.parts[0] == "train"}
-    for split in SPLITS[1:]:
-        unknown = {file.parts[1] for file in found.files if file.parts[0] == split} - trained
-        if unknown:
-            raise DeskError(
-                f"{split}/ has classes that train/ has not: {', '.join(sorted(unknown)[:_NAMED])}; they must agree"
-            )
+    trained = found.of("train").keys()
+    for split in ("validation", "test"):
+        here = found.of(split).keys()
+        name = next((file.parts[0] for file in found.files if file.parts[0] in SPLITS[split]), split)
+        if here and (unknown := sorted(here - trained)):
+            raise DeskError(f"{name}/ has classes that train/ has not: {_some(unknown)}; they must agree")
+        if here and (missing := sorted(trained - here)):
+            raise DeskError(f"{name}/ has no pictures of these classes of train/: {_some(missing)}; they must agree")
 
 
 def _check_readable(found: PictureSet) -> None:
@@ -73,12 +103,18 @@ def _check_readable(found: PictureSet) -> None:
         readable = list(workers.map(lambda file: _is_readable(found.folder / file), found.files))
     broken = [str(file) for file, good in zip(found.files, readable, strict=True) if not good]
     if broken:
-        more = f" and {len(broken) - _NAMED} more" if len(broken) > _NAMED else ""
-        raise DeskError(f"no readable pictures: {', '.join(broken[:_NAMED])}{more}; repair or remove them")
+        raise DeskError(f"no readable pictures: {_some(broken)}; repair or remove them")
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def _is_readable(path: Path) -> bool:
-    """Whether Pillow knows the format and can decode all of it; a JPEG at an eighth of its size, for speed."""
+    """Whether `train` takes such a name and Pillow decodes all of it; a JPEG at an eighth of its size, for speed."""
+    if path.suffix.lower() not in SUFFIXES:
+        return False
     try:
         with Image.open(path) as picture:
             picture.draft(picture.mode, (1, 1))

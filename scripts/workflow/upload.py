@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from rich.progress import track
 
 from workflow.account import SCREEN, client
-from workflow.pictures import PictureSet, look
+from workflow.pictures import FOLDERS, PictureSet, look
 from workflow.settings import Settings
 
 _AT_A_TIME = 8
@@ -32,9 +32,11 @@ def upload(settings: Settings, folder: Path) -> None:
             kept[name] = [digests[name], etag]
     finally:  # an upload that is interrupted goes on where it was
         place.note(kept)
-    gone = sorted(there.keys() - here.keys())
+    gone = sorted(name for name in there.keys() - here.keys() if name.partition("/")[0] in FOLDERS)
     place.remove(gone)
     SCREEN.print(_summary(pictures))
+    if pictures.others:
+        SCREEN.print(f"not sent, for they are no split: {', '.join(pictures.others)}", markup=False)
     SCREEN.print(f"uploaded {len(changed)}, unchanged {len(here) - len(changed)}, removed {len(gone)}")
     SCREEN.print(f"data: {settings.data_uri}")
 

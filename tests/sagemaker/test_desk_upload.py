@@ -47,12 +47,30 @@ def test_only_what_changed_is_sent(desk: Quick, folder: Path) -> None:
     assert "uploaded 6, unchanged 0, removed 0" in upload(desk, folder)
     (folder / "train" / "ant" / "1.jpg").write_bytes(picture("JPEG", 200))
     (folder / "train" / "ant" / "2.png").write_bytes(picture("PNG"))
-    (folder / "test" / "bee" / "1.jpg").unlink()
+    (folder / "test" / "bee" / "1.jpg").rename(folder / "test" / "bee" / "2.jpg")
     said = upload(desk, folder)
-    assert "2 classes, 6 pictures (1 test, 3 train, 2 valid)" in said
-    assert "uploaded 2, unchanged 4, removed 1" in said
-    assert len(desk.api.keys(f"{PREFIX}/")) == 6
-    assert "uploaded 0, unchanged 6, removed 0" in upload(desk, folder)
+    assert "2 classes, 7 pictures (2 test, 3 train, 2 valid)" in said
+    assert "uploaded 3, unchanged 4, removed 1" in said
+    assert len(desk.api.keys(f"{PREFIX}/")) == 7
+    assert "uploaded 0, unchanged 7, removed 0" in upload(desk, folder)
+
+
+def test_other_names_of_splits_and_folders_in_a_class_are_sent_and_what_is_no_split_is_left(
+    desk: Quick, folder: Path
+) -> None:
+    upload(desk, folder)
+    desk.api.put(f"{PREFIX}/notes/mine.txt", b"not the desk's")
+    (folder / "valid").rename(folder / "val")
+    deep = folder / "train" / "ant" / "more" / "1.jpg"
+    deep.parent.mkdir()
+    deep.write_bytes(picture("JPEG", 100))
+    (folder / "drafts").mkdir()
+    said = upload(desk, folder)
+    assert "not sent, for they are no split: drafts" in said
+    assert "uploaded 3, unchanged 4, removed 2" in said
+    kept = {key.removeprefix(f"{PREFIX}/") for key in desk.api.keys(f"{PREFIX}/")}
+    assert kept >= {"val/ant/1.jpg", "val/bee/1.jpg", "train/ant/more/1.jpg", "notes/mine.txt"}
+    assert not any(key.startswith("valid/") for key in kept)
 
 
 def test_what_somebody_else_has_changed_is_sent_again(desk: Quick, folder: Path) -> None:
@@ -82,6 +100,15 @@ def test_before_the_first_byte_the_pictures_are_looked_at(desk: Quick, folder: P
     (folder / "valid" / "bee" / "text.png").unlink()
     shutil.move(folder / "valid" / "bee", folder / "valid" / "wasp")
     assert "valid/ has classes that train/ has not: wasp; they must agree" in upload(desk, folder, 2)
+    shutil.move(folder / "valid" / "wasp", folder / "valid" / "bee")
+    shutil.rmtree(folder / "test" / "bee")
+    assert "test/ has no pictures of these classes of train/: bee" in upload(desk, folder, 2)
+    (folder / "train" / "loose.jpg").write_bytes(whole)
+    assert "in no folder of a class: train/loose.jpg" in upload(desk, folder, 2)
+    (folder / "train" / "loose.jpg").unlink()
+    (folder / "val").mkdir()
+    assert "has valid/ and val/, which are both the split for validation" in upload(desk, folder, 2)
     shutil.rmtree(folder / "train")
+    (folder / "val").rmdir()
     assert "has no train/<class>/<picture>" in upload(desk, folder, 2)
     assert desk.api.keys() == before
