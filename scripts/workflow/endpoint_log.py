@@ -56,9 +56,9 @@ def meaning_of(lines: Sequence[str]) -> str:
 def _last_lines(settings: Settings, endpoint: str) -> list[str]:
     logs, group = client(settings, "logs"), f"{GROUP}/{endpoint}"
     try:
-        streams = logs.describe_log_streams(logGroupName=group, orderBy="LastEventTime", descending=True)
-        name = streams["logStreams"][0]["logStreamName"]
-        events = logs.get_log_events(logGroupName=group, logStreamName=name)["events"]
-    except (ClientError, IndexError):
+        streams = logs.describe_log_streams(logGroupName=group, orderBy="LastEventTime", descending=True)["logStreams"]
+        newest = max(streams, key=lambda stream: stream["creationTime"])  # in an update the old one still writes
+        events = logs.get_log_events(logGroupName=group, logStreamName=newest["logStreamName"])["events"]
+    except (ClientError, ValueError):
         return []
     return [event["message"] for event in events[-_LINES:]]

@@ -194,6 +194,21 @@ def test_a_failed_endpoint_shows_the_containers_last_lines_and_what_they_mean(de
     assert "endpoint sick is Failed" in deploy(desk, "sick", desk.api.model("dogs"), 2)
 
 
+def test_a_failed_update_shows_the_new_containers_lines_and_not_those_of_the_old_one(desk: Quick) -> None:
+    deploy(desk, "mended", desk.api.model("dogs"))
+    enough = threading.Event()
+    asking = threading.Thread(target=lambda: [invoke(desk, "mended") for _ in iter(lambda: enough.wait(0.05), True)])
+    asking.start()
+    try:
+        said = deploy(desk, "mended", desk.api.model("broken"), 2)
+    finally:
+        enough.set()
+        asking.join()
+    assert "the container said:\nthe model is broken\n" in said
+    assert invoke(desk, "mended")["model"] == "dogs"
+    desk.api.sagemaker.delete_endpoint(EndpointName="mended")
+
+
 def test_clean_says_what_all_costs_an_hour_and_leaves_what_is_not_the_projects(desk: Quick) -> None:
     other = desk.api.model("dogs")
     desk.run("deploy", "--job", other, settings={"project": "other"})
