@@ -36,14 +36,20 @@ def new_name(settings: Settings, kind: str) -> str:
     return f"{settings.project}-{kind}-{time.strftime('%m%d%H%M%S')}{thousandths}"
 
 
-def newest(settings: Settings, operation: str, answer: str, member: str, **wanted: str) -> str:
-    """The name of what this project has made last; DeskError when there is nothing."""
-    found = getattr(client(settings, "sagemaker"), operation)(
+def newest(settings: Settings, **wanted: str) -> str:
+    """The training job that this project has begun last, trials of tuning jobs apart; DeskError when there is none."""
+    sagemaker = client(settings, "sagemaker")
+    pages = sagemaker.get_paginator("list_training_jobs").paginate(
         NameContains=settings.project, SortBy="CreationTime", SortOrder="Descending", **wanted
-    )[answer]
-    if not found:
-        raise DeskError(f"there is no {member.removesuffix('Name')} of {settings.project} yet; make one, or name one")
-    return str(found[0][member])
+    )
+    for one in (job for page in pages for job in page["TrainingJobSummaries"]):
+        if one["TrainingJobName"].startswith(f"{settings.project}-tune-"):
+            continue
+        is_ours = settings.labels[0] in sagemaker.list_tags(ResourceArn=one["TrainingJobArn"])["Tags"]
+        name = str(one["TrainingJobName"])
+        if is_ours and "TuningJobArn" not in sagemaker.describe_training_job(TrainingJobName=name):
+            return name
+    raise DeskError(f"there is no TrainingJob of {settings.project} yet; make one, or name one")
 
 
 def uploaded(settings: Settings) -> str:

@@ -86,9 +86,7 @@ def find_artifact(settings: Settings, source: str) -> str:
     if source.startswith("s3://"):
         return source
     sagemaker = client(settings, "sagemaker")
-    job = source or newest(
-        settings, "list_training_jobs", "TrainingJobSummaries", "TrainingJobName", StatusEquals="Completed"
-    )
+    job = source or newest(settings, StatusEquals="Completed")
     try:
         return _artifact(sagemaker, job)
     except ClientError:

@@ -14,7 +14,7 @@ from workflow.settings import Settings
 
 def report(settings: Settings, job: str = "") -> None:
     """Fetch a job's output, of the last job unless one is named; DeskError when it has left none."""
-    name = job or newest(settings, "list_training_jobs", "TrainingJobSummaries", "TrainingJobName")
+    name = job or newest(settings)
     if not fetch(settings, name):
         raise DeskError(f"training job {name} has left no output in {settings.below('jobs', name)}")
 

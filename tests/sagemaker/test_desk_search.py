@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 from desk_commands import Quick, after
-from started import Api
+from started import REGION, Api
 
 from desk import DeskError
 from workflow import search
+from workflow.account import newest
 from workflow.settings import Settings
 
 PROJECT = "searched"
@@ -109,3 +110,18 @@ def test_a_tuning_job_of_which_every_trial_fails_gives_a_trials_reason(desk: Qui
     said = desk.run("tune", code=2, settings=chosen)
     assert f"tuning job {PROJECT}-tune-" in said
     assert "no pictures of cats" in said.splitlines()[-1]
+
+
+def test_without_a_name_the_last_job_is_the_projects_own_and_no_trial(desk: Quick) -> None:
+    job = after(desk.run("train", settings=QUICK), "job:")
+    tune(desk, trials="2")
+    longer = {**QUICK, "project": f"{PROJECT}-2"}
+    desk.api.put(f"{PROJECT}-2/data/train/ant/1.jpg", b"picture")
+    desk.run("train", settings=longer)
+    known = Settings(project=PROJECT, region=REGION)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in desk.variables.items():
+            patch.setenv(name, value)
+        assert newest(known, StatusEquals="Completed") == job
+        with pytest.raises(DeskError, match="there is no TrainingJob of searched-3 yet"):
+            newest(Settings(project=f"{PROJECT}-3", region=REGION))
