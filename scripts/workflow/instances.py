@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from desk import DeskError
 from workflow.settings import Settings
 
 # USD an hour and instance, us-east-1, on demand; training and hosting cost the same. From the price tables of
@@ -20,12 +21,17 @@ _PRICES = {
     **{"ml.g6.xlarge": 1.127, "ml.g6.2xlarge": 1.222, "ml.g6.4xlarge": 1.654, "ml.g6.12xlarge": 5.752},
     **{"ml.p3.2xlarge": 3.825, "ml.p3.8xlarge": 14.688, "ml.p3.16xlarge": 28.152},
 }
-# The drivers of SageMaker's default hosts are too old for the image's CUDA 12.8; Blackwell needs 570 and more, and only
-# gpu-2 was ever documented for p3.
+# The drivers of SageMaker's default hosts are too old for CUDA 12.8; Blackwell needs 570 and more, CUDA 13 needs 580,
+# and only gpu-2 was ever documented for p3, which CUDA 13 has left behind.
+_DRIVER_580 = "al2023-ami-sagemaker-inference-gpu-4-1"
 _HOSTS = {
-    r"ml\.(g7e?|p6)": "al2023-ami-sagemaker-inference-gpu-4-1",
-    r"ml\.p3": "al2-ami-sagemaker-inference-gpu-2",
-    r"ml\.[gp]\d": "al2-ami-sagemaker-inference-gpu-3-1",
+    "cuda": {
+        r"ml\.(g7e?|p6)": _DRIVER_580,
+        r"ml\.p3": "al2-ami-sagemaker-inference-gpu-2",
+        r"ml\.[gp]\d": "al2-ami-sagemaker-inference-gpu-3-1",
+    },
+    "cuda13": {r"ml\.(g|p[4-9])": _DRIVER_580},
+    "cpu": {},
 }
 TRANSFORM_HOST = "al2-ami-sagemaker-batch-gpu-535"
 # AWS refuses a key for the volume of these: their own disks are encrypted by hardware.
@@ -38,11 +44,21 @@ def is_gpu(kind: str) -> bool:
 
 
 def host(settings: Settings) -> str | None:
-    """InferenceAmiVersion for the serving instances; None where there is no GPU, and so no driver."""
+    """InferenceAmiVersion for the serving instances; None where there is no GPU, and so no driver.
+
+    Raises:
+        DeskError: the image has no use for the GPU.
+    """
     kind = settings.serving_instance_type
     if settings.serving_host or not is_gpu(kind):
         return settings.serving_host or None
-    return next(ami for pattern, ami in _HOSTS.items() if re.match(pattern, kind))
+    for pattern, ami in _HOSTS[settings.accelerator].items():
+        if re.match(pattern, kind):
+            return ami
+    raise DeskError(
+        f"an image built with ACCELERATOR={settings.accelerator} cannot use the GPU of {kind}; take another "
+        "serving_instance_type, or say with accelerator= what the image was built with"
+    )
 
 
 def volume_key(settings: Settings, kind: str) -> str | None:

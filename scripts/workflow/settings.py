@@ -28,6 +28,7 @@ class Settings(BaseSettings):
     role: str = Field("", pattern=r"^(arn:aws[a-z\-]*:iam::\d{12}:role/.+)?$")
     bucket: str = ""
     image: str = ""
+    accelerator: Literal["cuda", "cuda13", "cpu"] = "cuda"
     kms_key: str = ""
     weights: str = ""
     instance_type: str = "ml.g4dn.xlarge"

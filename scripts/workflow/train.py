@@ -35,6 +35,7 @@ def estimator(settings: Settings, debugger: Mapping[str, Any] = debugging.WITHOU
         sagemaker_session=session(settings),
         hyperparameters={name: str(value) for name, value in settings.hyperparameters.items()},
         metric_definitions=json.loads(DEFINITIONS.read_text()),
+        enable_sagemaker_metrics=True,  # off for images that are not AWS's own: no curves on the job's page
         enable_network_isolation=settings.network_isolation,
         volume_kms_key=instances.volume_key(settings, settings.instance_type),
         output_kms_key=settings.kms_key or None,

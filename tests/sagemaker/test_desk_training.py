@@ -10,6 +10,7 @@ from desk_commands import Desk, Quick, after
 from started import Api, running
 
 import ways
+from desk import DeskError
 from sample_pictures import make_pictures
 from workflow import instances, settings
 
@@ -91,6 +92,7 @@ def test_a_job_is_tagged_encrypted_and_in_its_network(desk: Desk) -> None:
     )
     assert job["ResourceConfig"]["VolumeKmsKeyId"] == job["OutputDataConfig"]["KmsKeyId"] == KEY
     assert job["VpcConfig"] == {"Subnets": ["subnet-1", "subnet-2"], "SecurityGroupIds": ["sg-1"]}
+    assert job["AlgorithmSpecification"]["EnableSageMakerMetricsTimeSeries"]
     assert (job["EnableNetworkIsolation"], job["EnableInterContainerTrafficEncryption"]) == (True, True)
     tags = desk.api.sagemaker.list_tags(ResourceArn=job["TrainingJobArn"])["Tags"]
     assert {one["Key"]: one["Value"] for one in tags} == {"project": PROJECT, "team": "vision"}
@@ -140,6 +142,26 @@ def test_a_jobs_cost_is_said_with_its_source() -> None:
 def test_a_type_of_instance_decides_on_host_and_key(kind: str, host: str | None, key: str | None) -> None:
     made = settings.Settings(serving_instance_type=kind, kms_key=KEY)
     assert (instances.host(made), instances.volume_key(made, kind)) == (host, key)
+
+
+@pytest.mark.parametrize(
+    ("kind", "accelerator", "host"),
+    [
+        ("ml.g4dn.xlarge", "cuda13", "al2023-ami-sagemaker-inference-gpu-4-1"),
+        ("ml.p4d.24xlarge", "cuda13", "al2023-ami-sagemaker-inference-gpu-4-1"),
+        ("ml.m5.large", "cuda13", None),
+        ("ml.m5.large", "cpu", None),
+    ],
+)
+def test_the_host_has_a_driver_for_what_the_image_was_built_with(kind: str, accelerator: Any, host: str | None) -> None:
+    assert instances.host(settings.Settings(serving_instance_type=kind, accelerator=accelerator)) == host
+
+
+@pytest.mark.parametrize(("kind", "accelerator"), [("ml.p3.2xlarge", "cuda13"), ("ml.g5.xlarge", "cpu")])
+def test_a_gpu_that_the_image_cannot_use_is_refused(kind: str, accelerator: Any) -> None:
+    made = settings.Settings(serving_instance_type=kind, accelerator=accelerator)
+    with pytest.raises(DeskError, match=f"ACCELERATOR={accelerator} cannot use the GPU of {kind}"):
+        instances.host(made)
 
 
 def test_a_tuning_job_starts_warm_and_its_best_is_ready_to_deploy(desk: Desk) -> None:
