@@ -59,6 +59,13 @@ class Serverless(Table):
     concurrency: int = Field(5, ge=1, le=200)
 
 
+class Asynchronous(Table):
+    """Of an asynchronous endpoint: what one request may bring and take; the model server needs memory for the first."""
+
+    payload_mb: int = Field(64, ge=6, le=1024)
+    seconds: int = Field(900, ge=60, le=3600)
+
+
 class Canary(Table):
     """How an update reaches an endpoint that answers already."""
 

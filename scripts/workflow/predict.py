@@ -126,7 +126,7 @@ def predictor(settings: Settings, endpoint: str = "", model_name: str = "") -> I
     queue = None
     if record.get("AsyncInferenceConfig"):
         runtime = client(settings, "sagemaker-runtime")
-        queue = Queue(name, settings.below("questions"), client(settings, "s3"), runtime)
+        queue = Queue(name, settings.below("questions"), client(settings, "s3"), runtime, settings.asynchronous.seconds)
     return ImagePredictor(name, session(settings), model_name, queue)
 
 

@@ -10,6 +10,7 @@ from workflow.settings import Settings
 VARIANT = "AllTraffic"
 # A serverless host gives one request at a time to a container, and its memory is small.
 _ONE_WORKER = {"SAGEMAKER_MODEL_SERVER_WORKERS": "1"}
+_TO_ANSWER = 5  # seconds that the image keeps for its own 504, before SageMaker gives up
 _AT_ONCE = 4  # requests of the queue that one asynchronous instance works on
 
 
@@ -36,9 +37,11 @@ def model(settings: Settings, name: str, artifact: str, serving: str = "") -> di
         serving: as the setting of that name, which it overrides.
     """
     way = serving or settings.serving
-    container = {"Image": settings.image_uri, "ModelDataUrl": artifact}
+    container: dict[str, Any] = {"Image": settings.image_uri, "ModelDataUrl": artifact}
     if way == "multi-model":
         container["Mode"] = "MultiModel"
+    if way == "asynchronous":
+        container["Environment"] = _for_large_requests(settings)
     if way == "serverless":  # knows neither isolation nor VPC
         request: dict[str, Any] = {"PrimaryContainer": {**container, "Environment": _ONE_WORKER}}
     else:
@@ -91,6 +94,15 @@ def _hosts(settings: Settings) -> dict[str, Any]:
         "ModelDataDownloadTimeoutInSeconds": settings.startup_seconds,
         "ContainerStartupHealthCheckTimeoutInSeconds": settings.startup_seconds,
         **({"InferenceAmiVersion": ami} if ami else {}),
+    }
+
+
+def _for_large_requests(settings: Settings) -> dict[str, str]:
+    """The image's limits are those of real-time endpoints, unless it is told otherwise."""
+    wanted = settings.asynchronous
+    return {
+        "SAGEMAKER_MAX_PAYLOAD_IN_MB": str(wanted.payload_mb),
+        "SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS": str(wanted.seconds - _TO_ANSWER),
     }
 
 

@@ -9,7 +9,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from desk import DeskError
 from ways import DEFAULT_IMAGE, ROOT
-from workflow.options import Autoscaling, Canary, Capture, Debugger, Range, Serverless, Vpc
+from workflow.options import Asynchronous, Autoscaling, Canary, Capture, Debugger, Range, Serverless, Vpc
 
 FILE = ROOT / "sagemaker.toml"
 _IMAGE_URI = ROOT / ".image_uri"
@@ -54,6 +54,7 @@ class Settings(BaseSettings):
     vpc: Vpc = Vpc()
     autoscaling: Autoscaling = Autoscaling()
     serverless: Serverless = Serverless()
+    asynchronous: Asynchronous = Asynchronous()
     canary: Canary = Canary()
     capture: Capture = Capture()
     tags: dict[str, str] = Field(default_factory=dict)

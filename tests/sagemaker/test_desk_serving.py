@@ -35,6 +35,11 @@ def configuration(desk: Quick, name: str) -> Any:
     return desk.api.sagemaker.describe_endpoint_config(EndpointConfigName=record["EndpointConfigName"])
 
 
+def model(desk: Quick, name: str) -> Any:
+    [variant] = configuration(desk, name)["ProductionVariants"]
+    return desk.api.sagemaker.describe_model(ModelName=variant["ModelName"])
+
+
 def test_a_real_time_endpoint_grows_with_its_requests(desk: Quick) -> None:
     said = deploy(desk, "grows", desk.api.model("dogs"), autoscaling__most="4", kms_key=KEY, tags__team="vision")
     assert after(said, "autoscaling:") == "1 to 4 instances"
@@ -108,13 +113,21 @@ def test_an_asynchronous_endpoint_takes_pictures_by_way_of_s3_and_sleeps_without
     assert after(said, "autoscaling:") == "0 to 3 instances"
     config = configuration(desk, "later")["AsyncInferenceConfig"]
     assert config["OutputConfig"]["S3FailurePath"] == f"s3://{BUCKET}/{PROJECT}/failures"
+    container = model(desk, "later")["PrimaryContainer"]
+    assert container["Environment"] == {
+        "SAGEMAKER_MAX_PAYLOAD_IN_MB": "64",
+        "SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS": "895",
+    }
     [waking] = desk.api.client("cloudwatch").describe_alarms(AlarmNames=["later-waiting"])["MetricAlarms"]
     assert waking["MetricName"] == "HasBacklogWithoutCapacity"
     (tmp_path / "a.png").write_bytes(b"a")
     chosen = {"project": PROJECT}
     said = desk.run("predict", "--path", str(tmp_path), "--endpoint", "later", settings=chosen)
     assert said == f"{tmp_path}/a.png: dog 75.0%, cat 25.0%\n"
-    deploy(desk, "later", desk.api.model("refuses"), serving="asynchronous")
+    more = {"asynchronous__payload_mb": "512", "asynchronous__seconds": "3600"}
+    deploy(desk, "later", desk.api.model("refuses"), serving="asynchronous", **more)
+    container = model(desk, "later")["PrimaryContainer"]
+    assert sorted(container["Environment"].values()) == ["3595", "512"]
     said = desk.run("predict", "--path", str(tmp_path), "--endpoint", "later", code=2, settings=chosen)
     assert "a.png: the model refused it" in said
 
