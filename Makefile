@@ -123,8 +123,8 @@ sm-tune: desk ## SageMaker: search for good hyperparameters (SET="trials=8", WAR
 sm-deploy: desk ## SageMaker: a model behind an endpoint (JOB=training or tuning job)
 	@$(WORKFLOW) deploy $(if $(JOB),--job "$(JOB)") $(SETTINGS)
 
-sm-predict: desk ## SageMaker: ask the endpoint (DATA=picture or folder, MODEL_NAME=one of many)
-	@$(WORKFLOW) predict --path "$(DATA)" $(if $(MODEL_NAME),--model-name "$(MODEL_NAME)") $(SETTINGS)
+sm-predict: desk ## SageMaker: ask the endpoint (DATA=picture or folder, TOP_K=labels, MODEL_NAME=one of many)
+	@$(WORKFLOW) predict --path "$(DATA)" $(if $(MODEL_NAME),--model-name "$(MODEL_NAME)") $(if $(TOP_K),--top-k $(TOP_K)) $(SETTINGS)
 
 sm-transform: desk ## SageMaker: classify all pictures below a place in S3 (DATA=s3://bucket/prefix, JOB=job)
 	@$(WORKFLOW) transform --source "$(DATA)" $(if $(JOB),--job "$(JOB)") $(SETTINGS)

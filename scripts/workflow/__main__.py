@@ -62,12 +62,13 @@ def predict(
     path: Annotated[Path, typer.Option(help="A picture, or a folder of them.")],
     endpoint: Endpoint = "",
     model_name: Annotated[str, typer.Option(help="Of a multi-model endpoint: NAME.tar.gz.")] = "",
+    top_k: Annotated[int, typer.Option(min=0, help="Labels of each picture; 0: as many as the image gives.")] = 0,
     values: Set = NO_SET,
 ) -> None:
     """Ask the endpoint about pictures."""
     from workflow.predict import predict as work
 
-    explained(lambda: work(read(values), path, endpoint, model_name))
+    explained(lambda: work(read(values), path, endpoint, model_name, top_k))
 
 
 @app.command()

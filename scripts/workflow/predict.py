@@ -6,11 +6,15 @@ import json
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from botocore.exceptions import ClientError
+from numpy.typing import NDArray
 from PIL import Image
+from pydantic import BaseModel, ValidationError
 from sagemaker.predictor import Predictor
 from tenacity import retry, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
@@ -22,11 +26,19 @@ from workflow.settings import Settings, existing
 _TRY_AGAIN = ("ThrottlingException", "ServiceUnavailable", "ModelNotReadyException", "InternalFailure")
 _BUSY = (429, 503)  # of the container
 _AT_A_TIME = 4
+Picture = bytes | Path | str | Image.Image | NDArray[np.uint8]
+
+
+class _Answer(BaseModel):
+    """What is read of the image's JSON."""
+
+    topk_labels: tuple[str, ...]
+    topk_probs: tuple[float, ...]
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The best labels, the best first, with their probabilities."""
+    """The best labels, the best first, with their probabilities; none where no label is probable enough."""
 
     labels: tuple[str, ...]
     probabilities: tuple[float, ...]
@@ -51,13 +63,17 @@ class ImagePredictor(Predictor):  # type: ignore[misc]
         sdk: the SDK's Session.
         model_name: which of a multi-model endpoint's, as NAME.tar.gz.
         queue: where the endpoint is asynchronous.
+        top_k: labels in an answer at most; as many as the image gives by itself when 0.
     """
 
-    def __init__(self, endpoint: str, sdk: Any = None, model_name: str = "", queue: Queue | None = None) -> None:
+    def __init__(
+        self, endpoint: str, sdk: Any = None, model_name: str = "", queue: Queue | None = None, top_k: int = 0
+    ) -> None:
         super().__init__(endpoint, sdk)
         self._model_name, self._queue = model_name or None, queue
+        self._wishes = {"CustomAttributes": f"top_k={top_k}"} if top_k else {}
 
-    def classify(self, picture: "bytes | Path | Image.Image | Any") -> Prediction:
+    def classify(self, picture: Picture) -> Prediction:
         """Ask about one picture.
 
         Args:
@@ -65,11 +81,17 @@ class ImagePredictor(Predictor):  # type: ignore[misc]
 
         Raises:
             ClientError: the endpoint refused; busy ones were asked again first.
+            DeskError: what answers is not this image, or an asynchronous endpoint refused.
         """
-        answer = json.loads(self._ask(as_bytes(picture)))
-        return Prediction(tuple(answer["topk_labels"]), tuple(answer["topk_probs"]))
+        body = self._ask(as_bytes(picture))
+        try:
+            answer = _Answer.model_validate_json(body)
+        except ValidationError:
+            text = body[:100].decode(errors="replace")
+            raise DeskError(f"endpoint {self.endpoint_name} answers otherwise than this image does: {text}") from None
+        return Prediction(answer.topk_labels, answer.topk_probs)
 
-    def classify_many(self, pictures: Iterable[Any]) -> Iterator[Prediction]:
+    def classify_many(self, pictures: Iterable[Picture]) -> Iterator[Prediction]:
         """Ask about many, several at a time, in their order."""
         with ThreadPoolExecutor(_AT_A_TIME) as workers:
             yield from workers.map(self.classify, pictures)
@@ -86,28 +108,28 @@ class ImagePredictor(Predictor):  # type: ignore[misc]
         reraise=True,
     )
     def _ask(self, body: bytes) -> bytes:
-        headers = {"ContentType": "application/octet-stream", "Accept": "application/json"}
+        headers = {"ContentType": "application/octet-stream", "Accept": "application/json", **self._wishes}
         if self._queue:
             return self._queue.ask(body, headers)
         return bytes(self.predict(body, initial_args=headers, target_model=self._model_name))
 
 
-def _said(file: Path, answers: Iterator[Prediction]) -> Prediction:
-    """The next answer; what the model refuses becomes a sentence with the file's name."""
+def _tried(asked: ImagePredictor, file: Path) -> Prediction | str:
+    """The answer about a file, or why there is none."""
     try:
-        return next(answers)
+        return asked.classify(file)
     except DeskError as error:
-        raise DeskError(f"{file}: {error}") from None
+        return str(error)
     except ClientError as error:
         if error.response["Error"]["Code"] != "ModelError":
             raise
         said = str(error.response.get("OriginalMessage", error))
     with contextlib.suppress(ValueError, TypeError, KeyError):
         said = json.loads(said)["message"]
-    raise DeskError(f"{file}: the model refused it: {said}")
+    return f"the model refused it: {said}"
 
 
-def as_bytes(picture: Any) -> bytes:
+def as_bytes(picture: Picture) -> bytes:
     """A picture in any of its forms as bytes of a picture file."""
     if isinstance(picture, bytes):
         return picture
@@ -119,25 +141,37 @@ def as_bytes(picture: Any) -> bytes:
     return stream.getvalue()
 
 
-def predictor(settings: Settings, endpoint: str = "", model_name: str = "") -> ImagePredictor:
-    """The predictor of an endpoint; of the project's when none is named."""
+def predictor(settings: Settings, endpoint: str = "", model_name: str = "", top_k: int = 0) -> ImagePredictor:
+    """The predictor of an endpoint, of the project's when none is named; see ImagePredictor."""
     name = endpoint or settings.project
     record = client(settings, "sagemaker").describe_endpoint(EndpointName=name)
     queue = None
     if record.get("AsyncInferenceConfig"):
         runtime = client(settings, "sagemaker-runtime")
         queue = Queue(name, settings.below("questions"), client(settings, "s3"), runtime, settings.asynchronous.seconds)
-    return ImagePredictor(name, session(settings), model_name, queue)
+    return ImagePredictor(name, session(settings), model_name, queue, top_k)
 
 
-def predict(settings: Settings, path: Path, endpoint: str = "", model_name: str = "") -> None:
-    """Print the labels of a picture, or of all pictures below a folder."""
+def predict(settings: Settings, path: Path, endpoint: str = "", model_name: str = "", top_k: int = 0) -> None:
+    """Print the labels of a picture, or of all pictures below a folder.
+
+    Raises:
+        DeskError: some were refused; all the others were answered.
+    """
     files = _files(existing(path, "a picture or a folder of pictures"))
-    answers = predictor(settings, endpoint, model_name).classify_many(files)
-    for file in files:
-        answer = _said(file, answers)
-        best = zip(answer.labels, answer.probabilities, strict=True)
-        SCREEN.print(f"{file}: " + ", ".join(f"{label} {share:.1%}" for label, share in best), markup=False)
+    ask = partial(_tried, predictor(settings, endpoint, model_name, top_k))
+    refused = 0
+    with ThreadPoolExecutor(_AT_A_TIME) as workers:
+        for file, answer in zip(files, workers.map(ask, files), strict=True):
+            refused += isinstance(answer, str)
+            SCREEN.print(f"{file}: {answer if isinstance(answer, str) else _line(answer)}", markup=False)
+    if refused:
+        raise DeskError(f"{refused} of {len(files)} pictures got no answer")
+
+
+def _line(answer: Prediction) -> str:
+    best = zip(answer.labels, answer.probabilities, strict=True)
+    return ", ".join(f"{label} {share:.1%}" for label, share in best)
 
 
 def _files(path: Path) -> list[Path]:

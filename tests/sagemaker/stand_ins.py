@@ -41,7 +41,7 @@ if chosen.get("rules"):
 """
 
 # Answers with its model's name; a model named "broken" never becomes healthy; "refuses" answers 400,
-# "fails" 500, "slow" after two seconds, "labels" as the image does.
+# as all do to "text", "fails" 500, "slow" after two seconds, "labels" as the image does.
 SERVE = """
 import http.server, json, os, pathlib, signal, sys, threading, time
 base = pathlib.Path(os.environ["SAGEMAKER_BASE_DIR"])
@@ -76,7 +76,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 return self.answer(507, {"code": 507})
             models[asked["model_name"]] = (pathlib.Path(asked["url"]) / "name").read_text()
             return self.answer(200, {})
-        if self.path == "/invocations" and name == "refuses":
+        if self.path == "/invocations" and (name == "refuses" or body == b"text"):
             return self.answer(400, {"message": "no picture"})
         if self.path == "/invocations" and name == "fails":
             return self.answer(500, {"message": "broken inside"})

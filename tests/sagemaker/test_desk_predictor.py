@@ -13,6 +13,7 @@ from botocore.exceptions import ClientError
 from PIL import Image
 from started import KEYS
 
+from desk import DeskError
 from workflow.predict import ImagePredictor, Prediction
 from workflow.settings import Settings
 
@@ -28,6 +29,8 @@ class Runtime(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.statuses: list[int] = []  # of the next answers; 200 when there are none
         self.bodies: list[bytes] = []
+        self.attributes: list[str | None] = []
+        self.answer = ANSWER
         self.together: Barrier | None = None
 
     @property
@@ -41,10 +44,11 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.bodies.append(body)
+        self.server.attributes.append(self.headers.get("X-Amzn-SageMaker-Custom-Attributes"))
         if self.server.together:
             self.server.together.wait(20)
         status = self.server.statuses.pop(0) if self.server.statuses else 200
-        text = ANSWER if status == 200 else b'{"Message": "busy", "OriginalStatusCode": %d}' % status
+        text = self.server.answer if status == 200 else b'{"Message": "busy", "OriginalStatusCode": %d}' % status
         self.send_response(200 if status == 200 else 424)
         if status != 200:
             self.send_header("x-amzn-ErrorType", "ModelError")
@@ -115,3 +119,16 @@ def test_a_refusal_is_not_asked_again(runtime: Runtime, asked: ImagePredictor) -
     with pytest.raises(ClientError, match="ModelError"):
         asked.classify(b"no picture")
     assert len(runtime.bodies) == 1
+
+
+def test_the_number_of_labels_can_be_chosen(runtime: Runtime, asked: ImagePredictor) -> None:
+    asked.classify(b"picture")
+    ImagePredictor("pets", asked.sagemaker_session, top_k=3).classify(b"picture")
+    assert runtime.attributes == [None, "top_k=3"]
+
+
+@pytest.mark.parametrize("answer", [b'{"label": "dog"}', b"dog", b'{"topk_labels": "dog", "topk_probs": [1]}'])
+def test_another_images_answer_is_said_to_be_one(runtime: Runtime, asked: ImagePredictor, answer: bytes) -> None:
+    runtime.answer = answer
+    with pytest.raises(DeskError, match="endpoint pets answers otherwise than this image does"):
+        asked.classify(b"picture")

@@ -132,6 +132,20 @@ def test_an_asynchronous_endpoint_takes_pictures_by_way_of_s3_and_sleeps_without
     assert "a.png: the model refused it" in said
 
 
+def test_a_picture_that_is_refused_does_not_end_the_others(desk: Quick, tmp_path: Path) -> None:
+    deploy(desk, "asked", desk.api.model("labels"))
+    for name in ("a", "text", "z"):
+        (tmp_path / f"{name}.png").write_text(name)
+    said = desk.run("predict", "--path", str(tmp_path), "--endpoint", "asked", code=2)
+    assert [line.removeprefix(f"{tmp_path}/") for line in said.splitlines()] == [
+        "a.png: dog 75.0%, cat 25.0%",
+        "text.png: the model refused it: no picture",
+        "z.png: dog 75.0%, cat 25.0%",
+        "workflow: 1 of 3 pictures got no answer",
+    ]
+    desk.api.sagemaker.delete_endpoint(EndpointName="asked")
+
+
 def test_many_models_stand_behind_one_endpoint(desk: Quick, tmp_path: Path) -> None:
     first = deploy(desk, "many", desk.api.model("labels"), **MANY)
     assert after(first, "model:").startswith("labels.tar.gz")
