@@ -12,6 +12,9 @@ from workflow import endpoint_log, scaling, serving
 from workflow.account import LOOK_EVERY, SCREEN, client, new_name, newest
 from workflow.settings import Settings
 
+# What makes one multi-model endpoint another one.
+_OF_A_MODEL = ("PrimaryContainer", "ExecutionRoleArn", "EnableNetworkIsolation", "VpcConfig")
+_OF_HOSTS = ("ProductionVariants", "DataCaptureConfig", "KmsKeyId")
 _BUSY = ("Creating", "Updating", "SystemUpdating", "RollingBack")
 
 
@@ -29,20 +32,29 @@ def deploy(settings: Settings, source: str = "", endpoint: str = "") -> None:
     before = _describe(sagemaker, name)
     if settings.serving == "multi-model":
         artifact = _gather(settings, artifact)
-        if before and _serves(sagemaker, before, artifact):
-            SCREEN.print(f"endpoint: {name}, {before['EndpointStatus']}")
-            return
     config = new_name(settings, "model")
-    sagemaker.create_model(**serving.model(settings, config, artifact))
-    sagemaker.create_endpoint_config(**serving.configuration(settings, config))
-    _begin(settings, name, config, before is not None)
-    SCREEN.print(f"{'updating' if before else 'creating'} endpoint {name} with {artifact}")
-    record = _wait(sagemaker, name)
-    if record["EndpointStatus"] != "InService" or record["EndpointConfigName"] != config:
-        raise DeskError(endpoint_log.explain(settings, name, record))
+    model, hosts = serving.model(settings, config, artifact), serving.configuration(settings, config)
+    if settings.serving == "multi-model" and before and _serves(sagemaker, before, model, hosts):
+        status = before["EndpointStatus"]
+        if not settings.autoscales:
+            scaling.unscale(settings, name)
+    else:
+        sagemaker.create_model(**model)
+        sagemaker.create_endpoint_config(**hosts)
+        _begin(settings, name, config, before is not None)
+        SCREEN.print(f"{'updating' if before else 'creating'} endpoint {name} with {artifact}")
+        status = _see_it_through(settings, name, config)
     if settings.autoscales:
         SCREEN.print(f"autoscaling: {scaling.scale(settings, name)}")
-    SCREEN.print(f"endpoint: {name}, {record['EndpointStatus']}")
+    SCREEN.print(f"endpoint: {name}, {status}")
+
+
+def _see_it_through(settings: Settings, name: str, config: str) -> str:
+    """Wait until an endpoint answers with a configuration; its status. DeskError when it does not come to that."""
+    record = _wait(client(settings, "sagemaker"), name)
+    if record["EndpointStatus"] != "InService" or record["EndpointConfigName"] != config:
+        raise DeskError(endpoint_log.explain(settings, name, record))
+    return str(record["EndpointStatus"])
 
 
 def _begin(settings: Settings, name: str, config: str, update: bool) -> None:
@@ -74,11 +86,21 @@ def _gather(settings: Settings, artifact: str) -> str:
     return settings.below("models") + "/"
 
 
-def _serves(sagemaker: Any, endpoint: Mapping[str, Any], place: str) -> bool:
-    """Whether an endpoint serves all models of a place already."""
+def _serves(sagemaker: Any, endpoint: Mapping[str, Any], model: Mapping[str, Any], hosts: Mapping[str, Any]) -> bool:
+    """Whether an endpoint serves all models of a place already, on the hosts and with all else that is asked for."""
     config = sagemaker.describe_endpoint_config(EndpointConfigName=endpoint["EndpointConfigName"])
-    model = sagemaker.describe_model(ModelName=config["ProductionVariants"][0]["ModelName"])
-    return bool(model["PrimaryContainer"].get("ModelDataUrl") == place)
+    there = sagemaker.describe_model(ModelName=config["ProductionVariants"][0]["ModelName"])
+    same_model = all(_holds(there.get(each), model.get(each)) for each in _OF_A_MODEL)
+    return same_model and all(_holds(config.get(each), hosts.get(each)) for each in _OF_HOSTS)
+
+
+def _holds(described: Any, asked: Any) -> bool:
+    """Whether a description says what was asked for, and perhaps more; the names of models differ each time."""
+    if isinstance(asked, Mapping) and isinstance(described, Mapping):
+        return all(name == "ModelName" or _holds(described.get(name), value) for name, value in asked.items())
+    if isinstance(asked, list) and isinstance(described, list):
+        return len(asked) == len(described) and all(map(_holds, described, asked))
+    return bool(described == asked)
 
 
 def find_artifact(settings: Settings, source: str) -> str:

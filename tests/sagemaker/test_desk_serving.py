@@ -157,6 +157,17 @@ def test_many_models_stand_behind_one_endpoint(desk: Quick, tmp_path: Path) -> N
     said = desk.run("predict", *words, "--model-name", "labels.tar.gz", settings={"project": PROJECT})
     assert "dog 75.0%" in said
     assert invoke(desk, "many", TargetModel="others.tar.gz")["model"] == "others"
+    larger = {**MANY, "serving_instance_type": "ml.m5.xlarge", "capture__percent": "5", "autoscaling__most": "2"}
+    third = deploy(desk, "many", desk.api.model("labels"), **larger)
+    assert "updating endpoint many" in third
+    [variant] = configuration(desk, "many")["ProductionVariants"]
+    assert variant["InstanceType"] == "ml.m5.xlarge"
+    assert configuration(desk, "many")["DataCaptureConfig"]["InitialSamplingPercentage"] == 5
+    again = deploy(desk, "many", desk.api.model("others"), **{**larger, "autoscaling__most": "3"})
+    assert "updating" not in again
+    assert after(again, "autoscaling:") == "1 to 3 instances"
+    assert "updating" in deploy(desk, "many", desk.api.model("others"), **MANY)
+    assert "updating" in deploy(desk, "many", desk.api.model("others"), **MANY, image="another:1")
     gpu = deploy(desk, "many", desk.api.model("x"), 2, serving_instance_type="ml.g5.xlarge", **MANY)
     assert "serving=multi-model needs instances without a GPU" in gpu
 
