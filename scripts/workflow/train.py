@@ -18,6 +18,8 @@ from workflow.weights import pretrained
 # What the image prints and by which expressions it is read: the image's own file.
 DEFINITIONS = ROOT / "container" / "image_classifier" / "training" / "metric_definitions.json"
 
+_LOOKS_AFTER_THE_END = 2  # CloudWatch gets a job's last lines a little after its end
+
 
 def estimator(settings: Settings, debugger: Mapping[str, Any] = debugging.WITHOUT) -> Any:
     """The SDK's Estimator for the image, by the settings, with or without AWS's Debugger."""
@@ -88,7 +90,9 @@ def show(settings: Settings, name: str) -> None:
     while (job := sagemaker.describe_training_job(TrainingJobName=name))["TrainingJobStatus"] not in ENDED:
         log.show()
         time.sleep(LOOK_EVERY)
-    log.show()
+    for _ in range(_LOOKS_AFTER_THE_END):
+        log.show()
+        time.sleep(LOOK_EVERY)
     _tell(settings, job)
     if job["TrainingJobStatus"] == "Failed":
         raise DeskError(f"job {name} failed: {job['FailureReason']}")
@@ -124,8 +128,13 @@ class Log:
             self._show_stream(stream["logStreamName"])
 
     def _show_stream(self, name: str) -> None:
-        token = {"nextToken": self._tokens[name]} if name in self._tokens else {}
-        answer = self._logs.get_log_events(logGroupName=self.group, logStreamName=name, startFromHead=True, **token)
-        for event in answer["events"]:
-            SCREEN.print(event["message"], markup=False)
-        self._tokens[name] = answer["nextForwardToken"]
+        token = self._tokens.get(name, "")
+        while True:
+            more = {"nextToken": token} if token else {}
+            answer = self._logs.get_log_events(logGroupName=self.group, logStreamName=name, startFromHead=True, **more)
+            for event in answer["events"]:
+                SCREEN.print(event["message"], markup=False)
+            before, token = token, answer["nextForwardToken"]
+            if token == before:  # the end for now; a page without events is none
+                break
+        self._tokens[name] = token

@@ -187,6 +187,15 @@ def test_a_batch_on_gpus_names_the_host_and_joins_answers_to_names(desk: Quick) 
     assert [(row["picture"], row["topk_labels"][0]) for row in rows] == [("a/1.png", "dog"), ("b/2.png", "dog")]
 
 
+def test_a_batch_that_fails_says_why(desk: Quick) -> None:
+    desk.api.put(f"{PROJECT}/broken/a.png", b"picture")
+    words = ["--source", f"s3://{BUCKET}/{PROJECT}/broken", "--job", desk.api.model("broken")]
+    said = desk.run("transform", *words, code=2, settings={"project": PROJECT})
+    assert f"transform job {after(said, 'transform job:')}: Failed, " in said
+    assert "no reason given" not in said
+    assert "is no place in S3" in desk.run("transform", "--source", "here", code=2, settings={"project": PROJECT})
+
+
 CANARY = {"serving_instances": "2", "canary__percent": "50", "canary__wait_seconds": "3"}
 
 

@@ -1,6 +1,7 @@
 """The desk's commands for data, training and tuning, against stand-ins of `train`: requests, words, costs."""
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,42 @@ def test_at_the_end_of_a_job_are_metrics_cost_and_report(desk: Desk) -> None:
     folder = Path(after(said, "output:"))
     assert folder == ways.OUT / job["TrainingJobName"]
     assert (folder / "rules.json").exists()
+
+
+def test_a_jobs_lines_are_shown_while_it_runs_and_each_of_them_once(desk: Desk) -> None:
+    long = {"hyperparameters.epochs": "1000", "hyperparameters.pause": "0.3"}
+    process = Desk(desk.api, desk.home).start("train", settings=long)
+    assert process.stdout
+    shown = []
+    for line in iter(process.stdout.readline, ""):
+        shown.append(line.strip())
+        if line.startswith("epoch=2;"):
+            break
+    name, sagemaker = after("\n".join(shown), "job:"), desk.api.sagemaker
+    assert sagemaker.describe_training_job(TrainingJobName=name)["TrainingJobStatus"] == "InProgress"
+    sagemaker.stop_training_job(TrainingJobName=name)
+    shown += Desk.said(process).splitlines()
+    logged = [line for line in desk.api.log_lines("/aws/sagemaker/TrainingJobs", name) if line.startswith("epoch=")]
+    assert [line for line in shown if line.startswith("epoch=")] == logged
+    assert after("\n".join(shown), "stopped:")
+
+
+def test_a_job_that_fails_says_why_with_its_cost(desk: Desk) -> None:
+    said = desk.run("train", code=2, settings={"hyperparameters.fail": "no pictures of cats"})
+    assert "USD" in after(said, "failed:")
+    assert said.splitlines()[-1].startswith(f"workflow: job {after(said, 'job:')} failed: AlgorithmError")
+    assert "no pictures of cats" in said.splitlines()[-1]
+
+
+def test_a_report_can_be_fetched_again(desk: Desk) -> None:
+    job = after(desk.run("train", settings={"hyperparameters.rules": "[]"}), "job:")
+    folder = ways.OUT / job
+    for words in (["--job", job], []):
+        shutil.rmtree(folder)
+        assert after(desk.run("report", *words), "output:") == str(folder)
+        assert (folder / "rules.json").read_text() == "[]"
+    shutil.rmtree(folder)
+    assert "training job nobody has left no output in s3://" in desk.run("report", "--job", "nobody", code=2)
 
 
 def test_a_jobs_cost_is_said_with_its_source() -> None:
