@@ -15,6 +15,8 @@ from optuna.trial import Trial, TrialState
 from local_sagemaker.errors import invalid
 from local_sagemaker.store import Record
 
+_RESOURCES = ("epochs", "numepochs", "n-epochs", "n_epochs", "num_epochs")
+_MOST_RESOURCE = 20_000
 _TRIALS_BEFORE_MODEL = 4  # drawn by chance before the sampler learns from them
 
 
@@ -32,16 +34,19 @@ class Search:
 
     Args:
         config: HyperParameterTuningJobConfig of the request.
+        static: StaticHyperParameters of its training jobs.
         seed: the same seed and results give the same draws.
     """
 
-    def __init__(self, config: Record, seed: int | None = None) -> None:
+    def __init__(self, config: Record, static: Record | None = None, seed: int | None = None) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self._ranges = ranges(config.get("ParameterRanges") or {})
         kind = (config.get("HyperParameterTuningJobObjective") or {}).get("Type", "Minimize")
-        sampler, pruner = _sampler(config, seed), _pruner(config)
+        self._most = _most_resource(config, static or {}) if config["Strategy"] == "Hyperband" else None
+        sampler, pruner = _sampler(config, seed), _pruner(config, self._most)
         self.maximize = kind == "Maximize"
-        self._study = optuna.create_study(direction=kind.lower(), sampler=sampler, pruner=pruner)
+        # Hyperband draws a trial's bracket by the study's name, too.
+        self._study = optuna.create_study(study_name="tuning", direction=kind.lower(), sampler=sampler, pruner=pruner)
         self.combinations: int | None = None
         if config["Strategy"] == "Grid":
             self.combinations = self._enqueue_all()
@@ -66,7 +71,8 @@ class Search:
         for step, value in enumerate(values, 1):
             if step not in done:
                 trial.report(value, step)
-        return bool(trial.should_prune())
+        # A trial whose last epoch is MaxResource ends by itself.
+        return (self._most is not None and len(values) > self._most) or bool(trial.should_prune())
 
     def learn(self, drawn: Mapping[str, str], value: float) -> None:
         """A result of an earlier tuning job; passed over when it lies outside of today's ranges."""
@@ -149,13 +155,31 @@ def _sampler(config: Record, seed: int | None) -> BaseSampler:
     return TPESampler(seed=seed, n_startup_trials=_TRIALS_BEFORE_MODEL, constant_liar=True)
 
 
-def _pruner(config: Record) -> BasePruner:
-    if config["Strategy"] == "Hyperband":
-        limits = (config.get("StrategyConfig") or {}).get("HyperbandStrategyConfig") or {}
-        return HyperbandPruner(limits.get("MinResource", 1), limits.get("MaxResource", "auto"))
+def _pruner(config: Record, most: int | None) -> BasePruner:
+    if most is not None:
+        return HyperbandPruner(min(_hyperband(config).get("MinResource", 1), most), most)
     if config.get("TrainingJobEarlyStoppingType") == "Auto":
         return MedianPruner(n_startup_trials=_TRIALS_BEFORE_MODEL, n_warmup_steps=1)
     return NopPruner()
+
+
+def _hyperband(config: Record) -> Record:
+    return (config.get("StrategyConfig") or {}).get("HyperbandStrategyConfig") or {}
+
+
+def _most_resource(config: Record, static: Record) -> int:
+    """MaxResource, or what Hyperband infers it from; ApiError when there is neither.
+
+    Source: API reference of HyperbandStrategyConfig.
+    """
+    inferred = [static[name] for name in _RESOURCES if static.get(name, "").isdecimal()]
+    most = int(_hyperband(config).get("MaxResource") or (inferred[0] if inferred else 0))
+    if not 1 <= most <= _MOST_RESOURCE:
+        raise invalid(
+            "Hyperband needs StrategyConfig.HyperbandStrategyConfig.MaxResource, or the static hyperparameter epochs, "
+            f"of 1 to {_MOST_RESOURCE}; an epochs that is tuned is none."
+        )
+    return most
 
 
 def _choices(distribution: BaseDistribution) -> tuple[Any, ...]:

@@ -129,7 +129,13 @@ def check(request: Record) -> None:
     if config["Strategy"] == "Hyperband" and config.get("TrainingJobEarlyStoppingType") == "Auto":
         raise invalid("Hyperband stops trials itself; say TrainingJobEarlyStoppingType=Off.")
     resources(definition)
-    Search(config)
+    combinations = Search(config, definition.get("StaticHyperParameters")).combinations
+    asked = config["ResourceLimits"].get("MaxNumberOfTrainingJobs", combinations)
+    if combinations and asked != combinations:
+        raise invalid(
+            f"The strategy Grid tries all {combinations} combinations of its ranges; leave MaxNumberOfTrainingJobs out "
+            f"or say {combinations}, not {asked}."
+        )
 
 
 def _strategy(job: Record) -> str:

@@ -47,7 +47,8 @@ class TuningRun:
         self.config = self.request["HyperParameterTuningJobConfig"]
         self.definition = self.request["TrainingJobDefinition"]
         self.objective = self.config["HyperParameterTuningJobObjective"]
-        self.search = Search(self.config, self.config.get("RandomSeed"))
+        static = self.definition.get("StaticHyperParameters")
+        self.search = Search(self.config, static, self.config.get("RandomSeed"))
         self.region = self.request["HyperParameterTuningJobArn"].split(":")[3]
         self.deadline = time.time() + self.config["ResourceLimits"].get("MaxRuntimeInSeconds", 10**9)
 

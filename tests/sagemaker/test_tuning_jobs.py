@@ -1,11 +1,15 @@
 """Tuning jobs: trials are training jobs whose measured objective is what counts."""
 
+import math
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 from started import LOSS, Api, training_request, wait
 
+from local_sagemaker.search import Search
+
+CHOICE = {"Name": "batch_size", "Values": ["8", "16", "32"]}
 RATE = {"Name": "learning_rate", "MinValue": "0.001", "MaxValue": "1", "ScalingType": "Logarithmic"}
 
 
@@ -77,7 +81,7 @@ def test_a_grid_tries_every_combination_once(api: Api) -> None:
 
 def test_a_warm_start_learns_from_its_parent(api: Api) -> None:
     ranges = {"ContinuousParameterRanges": [RATE]}
-    _, parents = tune(api, request("parent", "Random", 3, ranges))
+    _, parents = tune(api, request("parent", "Random", 6, ranges))
     content = request("child", "Bayesian", 1, ranges)
     warm = {
         "ParentHyperParameterTuningJobs": [{"HyperParameterTuningJobName": "parent"}],
@@ -85,7 +89,10 @@ def test_a_warm_start_learns_from_its_parent(api: Api) -> None:
     }
     job, trials = tune(api, {**content, "WarmStartConfig": warm})
     assert job["HyperParameterTuningJobStatus"] == "Completed"
-    assert (len(parents), len(trials)) == (3, 1)
+    assert (len(parents), len(trials)) == (6, 1)
+    _, [alone] = tune(api, {**content, "HyperParameterTuningJobName": "orphan"})
+    drawn = [one["TunedHyperParameters"]["learning_rate"] for one in (trials[0], alone)]
+    assert drawn[0] != drawn[1], "the seed is the same: only what the parent measured can tell them apart"
 
 
 def test_hopeless_trials_are_stopped_early(api: Api) -> None:
@@ -97,6 +104,33 @@ def test_hopeless_trials_are_stopped_early(api: Api) -> None:
     counters = job["TrainingJobStatusCounters"]
     assert counters["Stopped"] >= 1
     assert counters["Completed"] + counters["Stopped"] == 8
+
+
+def test_hyperband_ends_most_trials_after_few_epochs_and_the_best_goes_to_the_end(api: Api) -> None:
+    content = request("bands", "Hyperband", 8, {"ContinuousParameterRanges": [RATE]})
+    config = {"HyperbandStrategyConfig": {"MinResource": 1, "MaxResource": 9}}
+    content["HyperParameterTuningJobConfig"]["StrategyConfig"] = config
+    content["TrainingJobDefinition"]["StaticHyperParameters"] = {"epochs": "9", "pause": "0.4"}
+    job, trials = tune(api, content)
+    assert job["HyperParameterTuningJobStatus"] == "Completed"
+    counters = job["TrainingJobStatusCounters"]
+    assert counters["Stopped"] >= 2, counters
+    assert counters["Completed"] + counters["Stopped"] == 8
+    best = next(one for one in trials if one["TrainingJobName"] == job["BestTrainingJob"]["TrainingJobName"])
+    assert (value(best), best["TrainingJobStatus"]) == (min(value(one) for one in trials), "Completed")
+
+
+def test_hyperband_takes_its_longest_trial_from_the_static_hyperparameters(api: Api) -> None:
+    content = request("inferred", "Hyperband", 1, {"ContinuousParameterRanges": [RATE]})
+    job, [trial] = tune(api, content)
+    assert (job["HyperParameterTuningJobStatus"], trial["TrainingJobStatus"]) == ("Completed", "Completed")
+
+
+def test_hyperband_ends_a_trial_that_goes_beyond_its_longest() -> None:
+    config = request("beyond", "Hyperband", 1, {"ContinuousParameterRanges": [RATE]})["HyperParameterTuningJobConfig"]
+    search = Search({**config, "StrategyConfig": {"HyperbandStrategyConfig": {"MaxResource": 3}}})
+    trial, _ = search.ask()
+    assert [search.is_hopeless(trial, [0.5] * count) for count in range(1, 5)] == [False, False, False, True]
 
 
 def test_a_tuning_job_that_is_stopped_stops_its_trials(api: Api) -> None:
@@ -133,6 +167,10 @@ def test_when_every_trial_fails_the_tuning_job_does(api: Api) -> None:
         ({"ParameterRanges": {}}, "at least one parameter range"),
         ({"Strategy": "Grid"}, "categorical ranges only"),
         (
+            {"Strategy": "Grid", "ParameterRanges": {"CategoricalParameterRanges": [CHOICE]}},
+            "all 3 combinations of its ranges; leave MaxNumberOfTrainingJobs out or say 3, not 1",
+        ),
+        (
             {"ParameterRanges": {"ContinuousParameterRanges": [{**RATE, "MinValue": "0"}]}},
             "'learning_rate' must be above 0",
         ),
@@ -147,3 +185,33 @@ def test_a_wrong_request_is_refused_and_says_why(api: Api, change: dict[str, Any
     content["HyperParameterTuningJobConfig"].update(change)
     with pytest.raises(ClientError, match=message):
         api.sagemaker.create_hyper_parameter_tuning_job(**content)
+
+
+@pytest.mark.parametrize("static", [{}, {"epochs": "many"}, {"epochs": "20001"}, {"steps": "9"}])
+def test_hyperband_without_a_longest_trial_is_refused(api: Api, static: dict[str, str]) -> None:
+    content = request("wrong", "Hyperband", 1, {"ContinuousParameterRanges": [RATE]})
+    content["TrainingJobDefinition"]["StaticHyperParameters"] = static
+    with pytest.raises(ClientError, match=r"HyperbandStrategyConfig\.MaxResource, or the static"):
+        api.sagemaker.create_hyper_parameter_tuning_job(**content)
+
+
+def test_a_grid_needs_no_number_of_jobs(api: Api) -> None:
+    content = request("whole-grid", "Grid", 1, {"CategoricalParameterRanges": [CHOICE]})
+    del content["HyperParameterTuningJobConfig"]["ResourceLimits"]["MaxNumberOfTrainingJobs"]
+    _, trials = tune(api, content)
+    assert sorted(one["TunedHyperParameters"]["batch_size"] for one in trials) == ["16", "32", "8"]
+
+
+def test_what_a_search_has_learned_draws_it_towards_the_best() -> None:
+    content = request("drawn", "Bayesian", 1, {"ContinuousParameterRanges": [RATE]})
+    fresh, taught = (Search(content["HyperParameterTuningJobConfig"], seed=3) for _ in range(2))
+    for number in range(31):
+        rate = 0.001 * 10 ** (number / 10)
+        taught.learn({"learning_rate": str(rate)}, distance(rate))
+    taught.learn({"learning_rate": "7"}, 0.0)  # outside of today's range
+    drawn = [sum(distance(float(search.ask()[1]["learning_rate"])) for _ in range(4)) for search in (fresh, taught)]
+    assert drawn[1] < drawn[0] / 2, drawn
+
+
+def distance(rate: float) -> float:
+    return abs(math.log(rate / 0.03))
