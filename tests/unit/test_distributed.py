@@ -1,5 +1,6 @@
 """Several processes do together what one does alone."""
 
+import copy
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -70,6 +71,29 @@ def test_three_processes_learn_what_one_learns_with_the_whole_batch_and_stop_tog
         assert learnt.keys() == alone.keys()
         for name, value in alone.items():
             torch.testing.assert_close(learnt[name], value, rtol=1e-9, atol=1e-12, msg=name)
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("side", [5, 190])  # 2 x 190 x 190 samples are more than float16 can count
+def test_batch_norm_learns_in_mixed_precision_what_torch_s_own_layer_learns(
+    monkeypatch: pytest.MonkeyPatch, kind: torch.dtype, side: int
+) -> None:
+    monkeypatch.setattr(batch_norm.dist, "all_reduce", lambda _tensor: None)  # one process
+    own = nn.Sequential(nn.BatchNorm2d(3))
+    ours = batch_norm.synchronize(copy.deepcopy(own))
+    values = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(0)).to(kind)
+    outputs, gradients = [], []
+    for network in (own, ours):
+        inputs = values.clone().requires_grad_()
+        with torch.autocast("cpu", dtype=kind, enabled=kind != torch.float32):
+            outputs.append(network(inputs))
+        (outputs[-1].float() * values.float()).sum().backward()
+        gradients.append(inputs.grad)
+    close = {"rtol": 1e-4, "atol": 1e-5} if kind == torch.float32 else {"rtol": 2e-2, "atol": 2e-2}
+    torch.testing.assert_close(*outputs, **close)
+    torch.testing.assert_close(*gradients, **close)
+    for name, value in own.state_dict().items():
+        torch.testing.assert_close(ours.state_dict()[name], value, rtol=1e-3, atol=1e-4, msg=name)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 8])

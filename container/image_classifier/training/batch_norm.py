@@ -26,17 +26,23 @@ class SynchronizedBatchNorm(nn.BatchNorm2d):
         return twin
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Normalise [n, channels, height, width]; n may be 0 here as long as it is not everywhere."""
+        """Normalise [n, channels, height, width]; n may be 0 here as long as it is not everywhere.
+
+        Statistics of half precision are taken in float32, as torch's own layers do: float16 counts to 65504 only.
+        """
         if not self.training:
             return super().forward(inputs)
-        samples = inputs.new_tensor([inputs.numel() / self.num_features])
-        sums = _sum(torch.cat([samples, inputs.sum((0, 2, 3))]))
+        wide = inputs.to(torch.promote_types(inputs.dtype, torch.float32))
+        samples = wide.new_tensor([wide.numel() / self.num_features])
+        sums = _sum(torch.cat([samples, wide.sum((0, 2, 3))]))
         count, mean = sums[0], sums[1:] / sums[0]
-        centred = inputs - mean.view(1, -1, 1, 1)
+        centred = wide - mean.view(1, -1, 1, 1)
         variance = _sum((centred * centred).sum((0, 2, 3))) / count
         self._remember(mean.detach(), (variance * count / (count - 1).clamp(min=1)).detach())
         scaled: torch.Tensor = centred * torch.rsqrt(variance + self.eps).view(1, -1, 1, 1)
-        return scaled * self.weight.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1) if self.affine else scaled
+        if self.affine:
+            scaled = scaled * self.weight.view(1, -1, 1, 1) + self.bias.view(1, -1, 1, 1)
+        return scaled.to(inputs.dtype)
 
     def _remember(self, mean: torch.Tensor, variance: torch.Tensor) -> None:
         if self.running_mean is None or self.running_var is None or self.num_batches_tracked is None:
