@@ -12,12 +12,10 @@ import torch
 from safetensors.torch import load_file
 
 from image_classifier import artifact, machine, networks
-from image_classifier.contract import Layout, Settings
 from image_classifier.errors import UserError
-from image_classifier.training import hyperparameters
 from image_classifier.training import job as job_module
-from image_classifier.training.job import Job
-from image_classifier.training.stopping import Stop, Stopped
+from image_classifier.training.stopping import Stopped
+from jobs import run
 
 SMALL = "shufflenet_v2_x0_5"
 FULL = {  # dropout, BatchNorm and random views: everything that must not depend on the interruption
@@ -38,7 +36,6 @@ TUNED = {  # a probe, two rates, an average of the weights
 }
 COSTS = tuple(f"{use}_seconds" for use in ("features", "forward_backward", "evaluation", "waiting", "decode"))
 COSTS += ("job_images_per_second", "matrix_peak_share")
-COMMON = {"epochs": "2", "batch_size": "4", "image_size": "32", "learning_rate": "0.01"}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -57,17 +54,6 @@ def data(tmp_path_factory: pytest.TempPathFactory, folders: Callable[..., Path])
     folders(root / "valid", {"amber": 2, "blue": 2}, seed=1)
     folders(root / "test", {"amber": 2, "blue": 2}, seed=2)
     return root
-
-
-def run(base: Path, data: Path, weights: Path, chosen: dict[str, str], stop: Stop | None = None) -> Path:
-    """Run a job in its base directory; gives the model directory."""
-    (base / "input" / "data").mkdir(parents=True, exist_ok=True)
-    channel = base / "input" / "data" / "training"
-    if not channel.exists():
-        channel.symlink_to(data)
-    settings = Settings.from_environment({"CLASSIFIER_WEIGHTS_DIR": str(weights)})
-    Job(Layout(base), settings, hyperparameters.parse({**COMMON, **chosen}), stop or Stop()).run()
-    return base / "model"
 
 
 def weights_of(model: Path) -> bytes:
