@@ -59,7 +59,7 @@ def _dataset(folder: Path, config: Config) -> Dataset:
 
 def _source(split: Split, config: Config) -> PictureSource:
     limit = Settings.from_environment().max_pixels
-    rejects = Rejects(len(split) - 1)
+    rejects = Rejects(limit=len(split), smallest=len(split))
     return PictureSource(split, config.preprocessing, limit, machine.cores(), rejects=rejects)
 
 

@@ -25,3 +25,14 @@ def test_beyond_the_limit_ten_are_named() -> None:
     assert message.startswith("12 pictures cannot be used, and max_bad_pictures=11: train/dog/00.jpg (empty); ")
     assert "train/dog/09.jpg (empty) and 2 more. Remove" in message
     assert "\n" not in message
+
+
+def test_a_limit_that_is_the_smallest_split_s_is_said_as_that() -> None:
+    rejects = Rejects(limit=10, smallest=2)
+    rejects.add(Path("/data/valid/dog/0.jpg"), "empty")
+    with pytest.raises(UserError) as caught:
+        rejects.add(Path("/data/valid/dog/1.jpg"), "damaged")
+    assert str(caught.value) == (
+        "2 pictures cannot be used, and the smallest split has no more than 2: "
+        "valid/dog/0.jpg (empty); valid/dog/1.jpg (damaged). Replace them."
+    )

@@ -31,6 +31,8 @@ class RunFacts(BaseModel):
     class_counts: tuple[int, ...] = ()  # training pictures of each class
     counts: dict[str, int] = {}  # pictures of each split: train, validation, test
     duplicates: dict[str, int] = {}  # pictures of validation and test that are training pictures too; none: not counted
+    test_in_validation: int = 0  # pictures of test that are validation pictures too
+    left_out: dict[str, str] = {}  # pictures that could not be used, and why
     batch_size: int = 0
     steps_per_epoch: int = 0
     epochs: int = 0  # asked for

@@ -31,6 +31,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def of_class(self, index: int) -> frozenset[Path]:
+        """Pictures of one class."""
+        return frozenset(path for path, target in zip(self.paths, self.targets, strict=True) if target == index)
+
     def counts(self) -> tuple[int, ...]:
         """Pictures of each class."""
         return tuple(self.targets.count(target) for target in range(max(self.targets) + 1))
@@ -48,6 +52,14 @@ class Dataset:
     def smallest(self) -> int:
         """Number of pictures in the smallest split."""
         return min(len(split) for split in (self.train, self.validation, self.test) if split)
+
+    def needed(self) -> dict[str, frozenset[Path]]:
+        """Pictures of which one must be usable for each class to be learnt and validated, by what they are called."""
+        return {
+            f"{use} pictures of class {name}": split.of_class(index)
+            for use, split in (("training", self.train), ("validation", self.validation))
+            for index, name in enumerate(self.classes)
+        }
 
     def describe(self) -> str:
         """One line with the counts."""
@@ -159,6 +171,8 @@ def _by_class(folder: Path) -> dict[str, list[Path]]:
             pictures = sorted(path for path in entry.rglob("*") if _is_picture(path, entry))
             if pictures:
                 by_class[entry.name] = pictures
+            else:
+                logger.warning("%s/%s holds no pictures, so there is no such class.", folder.name, entry.name)
     return by_class
 
 

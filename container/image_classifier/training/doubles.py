@@ -24,14 +24,20 @@ def count(train: Iterable[Path], other: Iterable[Path]) -> int:
     return sum(_digest(path) in digests(size) for path, size in sizes if size in by_size)
 
 
-def warn(found: Mapping[str, int]) -> None:
-    """Say how many pictures of which split are training pictures, too."""
+def warn(found: Mapping[str, int], test_in_validation: int = 0) -> None:
+    """Say how many pictures of which split are training pictures, too, and how many of the test validation's."""
     for split in (split for split, number in found.items() if number):
         logger.warning(
             "Leakage: the very bytes of %d %s picture(s) are training pictures, too, so its accuracy is too good; "
             "remove them on one side.",
             found[split],
             split,
+        )
+    if test_in_validation:
+        logger.warning(
+            "Leakage: the very bytes of %d test picture(s) are validation pictures, too: the best epoch is chosen by "
+            "them, so the test accuracy is a little too good; remove them on one side.",
+            test_in_validation,
         )
 
 

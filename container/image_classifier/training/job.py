@@ -84,9 +84,9 @@ class Job:
         with self.chronicle.phase("reading"):
             data = dataset.find(self.layout.channels(), self.chosen.validation_fraction, self.chosen.seed)
         logger.info(data.describe())
-        self.rejects = Rejects(min(self.chosen.max_bad_pictures, data.smallest() - 1))
+        self.rejects = Rejects(self.chosen.max_bad_pictures, data.smallest(), data.needed())
         facts = chronicle.of_data(data)
-        doubles.warn(facts["duplicates"])
+        doubles.warn(facts["duplicates"], facts["test_in_validation"])
         self.chronicle.note(**facts)
         self.key = self._fingerprint(data)
         dataset.check_same(self.world.gather((self.key, data.describe())))
@@ -129,6 +129,7 @@ class Job:
         with self.chronicle.phase(name, views + BACKWARD * learns):
             yield
         self.rejects.share(self.world)
+        self.chronicle.note(left_out=self.rejects.named())
 
     def _conclude(self) -> None:
         if self.chosen.debug == "off" or self.stop.requested:

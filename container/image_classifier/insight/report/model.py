@@ -75,6 +75,7 @@ def _subtitle(material: Material) -> str:
     named = {"train": "training"}
     amounts = [f"{amount:,} {named.get(split, split)}" for split, amount in facts.counts.items() if amount]
     parts += [f"{listed(amounts)} pictures"] if amounts else []
+    parts += [f"{len(facts.left_out):,} of them damaged and left out"] if facts.left_out else []
     parts += [f"{facts.device}, {count(facts.cores, 'core')}"] if facts.device else []
     if phases:
         start, end = min(phase.start for phase in phases), max(phase.end for phase in phases)
