@@ -3,10 +3,12 @@
 A directory with `model.safetensors`, `config.json`, `labels.json`, `metrics.json` and a model card. No pickle.
 """
 
+import errno
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -19,7 +21,7 @@ import image_classifier
 from image_classifier import config as configuration
 from image_classifier import networks
 from image_classifier.config import CONFIG, WEIGHTS, Config, Preprocessing
-from image_classifier.errors import UserError
+from image_classifier.errors import UserError, is_full_disk
 
 __all__ = ["CONFIG", "WEIGHTS", "Config"]
 
@@ -43,10 +45,9 @@ def save(folder: Path, network: nn.Module, config: Config) -> None:
     """Write the artifact; each file appears whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    partial = folder / f".{WEIGHTS}.partial"
-    save_file(weights, partial, metadata={"format": "pt"})
-    partial.chmod(0o644)  # safetensors makes it its owner's alone, but another user may have to serve it
-    os.replace(partial, folder / WEIGHTS)
+    with _whole(folder / WEIGHTS) as partial:
+        save_file(weights, partial, metadata={"format": "pt"})
+        partial.chmod(0o644)  # safetensors makes it its owner's alone, but another user may have to serve it
     write_config(folder, config)
     write_text(folder / LABELS, json.dumps(config.labels, indent=2, ensure_ascii=False))
     write_text(folder / METRICS, json.dumps(config.metrics, indent=2))
@@ -60,8 +61,21 @@ def write_config(folder: Path, config: Config) -> None:
 
 def write_text(path: Path, text: str) -> None:
     """Write a file by way of a second name, so that no reader sees half of it."""
+    with _whole(path) as partial:
+        partial.write_text(text + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """The second name to write a file under; of a full disk, the file is named and nothing is left."""
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text + "\n", encoding="utf-8")
+    try:
+        yield partial
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        if is_full_disk(error):  # neither Python nor safetensors says which file
+            raise OSError(errno.ENOSPC, "No space left on device", str(path)) from None
+        raise
     os.replace(partial, path)
 
 

@@ -61,15 +61,20 @@ def as_platform_error(error: BaseException) -> PlatformError | None:
     """Recognise a full disk or exhausted memory behind an exception; None for anything else."""
     if isinstance(error, PlatformError):
         return error
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        where = f" while writing {error.filename}" if error.filename else ""
-        return PlatformError(f"The disk is full{where}; give the job a larger volume.")
+    if is_full_disk(error):
+        name = getattr(error, "filename", None)
+        return PlatformError(
+            f"The disk is full{f' while writing {name}' if name else ''}; give the job a larger volume."
+        )
     if is_out_of_memory(error):
         return PlatformError("Out of memory; use a smaller batch_size or image_size, or an instance with more memory.")
-    # torch and safetensors report a full disk as text
-    if "No space left on device" in str(error):
-        return PlatformError("The disk is full; give the job a larger volume.")
     return None
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Tell a full disk, or a full quota; torch and safetensors report it as text."""
+    told = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return told or "No space left on device" in str(error)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

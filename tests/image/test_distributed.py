@@ -91,14 +91,20 @@ def test_a_damaged_file_on_one_host_is_the_reason_on_all(pictures: Path, tmp_pat
 
 
 @needs_engine
-def test_a_full_disk_is_the_reason_of_the_failure(pictures: Path, tmp_path: Path) -> None:
-    disk = ("--tmpfs", "/opt/ml/checkpoints:size=8m,mode=1777")  # a checkpoint of this job has 130 MB
+@pytest.mark.parametrize(
+    ("folder", "size", "file"),
+    [
+        ("/opt/ml/checkpoints", "8m", r"checkpoint-\w+-\d+\.pt"),  # a checkpoint of this job has 130 MB
+        ("/opt/ml/model", "64k", r"model\.safetensors"),
+    ],
+)
+def test_a_full_disk_is_the_reason_of_the_failure(
+    pictures: Path, tmp_path: Path, folder: str, size: str, file: str
+) -> None:
+    disk = ("--tmpfs", f"{folder}:size={size},mode=1777")
     done = doors.train(tmp_path, {**QUICK, "debug": "off"}, {"training": pictures}, flags=disk)
     assert done.code == 3, done.log
-    wanted = (
-        r"The disk is full while writing /opt/ml/checkpoints/checkpoint-\w+-\d+\.pt; give the job a larger volume\."
-    )
-    assert re.match(wanted, done.failure)
+    assert re.match(rf"The disk is full while writing {folder}/{file}; give the job a larger volume\.", done.failure)
 
 
 @needs_engine
