@@ -9,8 +9,10 @@ import os
 import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 
+import PIL
 import torch
 import torchvision
 from safetensors import SafetensorError
@@ -33,12 +35,15 @@ LEGACY_WEIGHTS = "model.pth"
 
 def versions() -> dict[str, str]:
     """What made the artifact."""
-    return {
+    found = {
         "image_classifier": image_classifier.__version__,
         "python": platform.python_version(),
         "torch": str(torch.__version__),
         "torchvision": str(torchvision.__version__),
+        "pillow": PIL.__version__,
+        "openvino": version("openvino"),  # not imported: it takes a second
     }
+    return found | ({"cuda": str(torch.version.cuda)} if torch.cuda.is_available() else {})
 
 
 def save(folder: Path, network: nn.Module, config: Config) -> None:
@@ -48,8 +53,18 @@ def save(folder: Path, network: nn.Module, config: Config) -> None:
     with _whole(folder / WEIGHTS) as partial:
         save_file(weights, partial, metadata={"format": "pt"})
         partial.chmod(0o644)  # safetensors makes it its owner's alone, but another user may have to serve it
-    write_config(folder, config)
     write_text(folder / LABELS, json.dumps(config.labels, indent=2, ensure_ascii=False))
+    _describe(folder, config)
+
+
+def add_metrics(folder: Path, metrics: Mapping[str, float]) -> None:
+    """Note more metrics in an artifact."""
+    config = load_config(folder)
+    _describe(folder, config.model_copy(update={"metrics": {**config.metrics, **metrics}}))
+
+
+def _describe(folder: Path, config: Config) -> None:
+    write_config(folder, config)
     write_text(folder / METRICS, json.dumps(config.metrics, indent=2))
     write_text(folder / CARD, _model_card(config))
 

@@ -34,8 +34,11 @@ TUNED = {  # a probe, two rates, an average of the weights
     "schedule": "one_cycle",
     "augmentation": "standard",
 }
-COSTS = tuple(f"{use}_seconds" for use in ("features", "forward_backward", "evaluation", "waiting", "decode"))
-COSTS += ("job_images_per_second", "matrix_peak_share")
+USES = tuple(
+    f"{use}_seconds"
+    for use in "features forward_backward evaluation waiting reading saving compiling report other".split()
+)
+COSTS = (*USES, "job_seconds", "decode_seconds", "job_images_per_second", "matrix_peak_share")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -137,6 +140,10 @@ def test_the_artifact_tells_what_it_is(trained: Path) -> None:
         "best_epoch",
         "test_loss",
         "test_accuracy",
+        "test_accuracy_low",
+        "test_accuracy_high",
+        "test_macro_f1",
+        "test_top_5_accuracy",
         "calibration_error",
         "calibration_error_before",
         *COSTS,
@@ -158,6 +165,20 @@ def test_the_tables_are_written(trained: Path) -> None:
     assert [sum(row) for row in counts] == [3, 3, 3]
     metrics = json.loads((trained / "model" / "metrics.json").read_text(encoding="utf-8"))
     assert metrics["test_accuracy"] == pytest.approx(sum(counts[i][i] for i in range(3)) / 9)
+
+
+def test_the_metrics_of_the_artifact_are_those_of_the_evaluation_and_the_costs_add_up(trained: Path) -> None:
+    metrics = json.loads((trained / "model" / "metrics.json").read_text(encoding="utf-8"))
+    measured = json.loads((trained / "output" / "data" / "evaluation.json").read_text(encoding="utf-8"))
+    assert metrics["test_macro_f1"] == pytest.approx(measured["macro_f1"])
+    assert [metrics["test_accuracy_low"], metrics["test_accuracy_high"]] == pytest.approx(measured["interval"])
+    assert metrics["test_top_5_accuracy"] == measured["top_3_accuracy"] == 1  # of three classes
+    assert sum(metrics[use] for use in USES) == pytest.approx(metrics["job_seconds"])
+    for use in ("reading", "saving", "compiling", "report"):
+        assert 0 < metrics[f"{use}_seconds"] < metrics["job_seconds"], use
+    card = (trained / "model" / "README.md").read_text(encoding="utf-8")
+    for words in ("| test_macro_f1 | ", "| job_seconds | ", "- pillow 1", "- openvino 20"):
+        assert words in card
 
 
 def test_a_size_the_network_cannot_take_is_refused(tmp_path: Path, data: Path, weights_dir: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,10 +125,7 @@ class Quality:
 def measure(said: Predictions) -> Quality:
     """Measure predictions; there must be at least one."""
     confusion = _confusion(said)
-    classes = tuple(
-        ClassQuality(label, int(confusion[i].sum()), int(confusion[:, i].sum()), int(confusion[i, i]))
-        for i, label in enumerate(said.labels)
-    )
+    classes = of_classes(said.labels, confusion)
     right, count = int(said.right.sum()), len(said)
     bins, before = calibration(said.shares[:, 0], said.right), said.uncalibrated
     return Quality(
@@ -136,7 +134,7 @@ def measure(said: Predictions) -> Quality:
         right=right,
         interval=wilson(right, count),
         largest_class=max(each.count for each in classes) / count,
-        macro_f1=float(np.mean([each.f1 for each in classes if each.count])),
+        macro_f1=macro_f1(classes),
         top=said.choices.shape[1],
         top_accuracy=float((said.choices == said.targets[:, None]).any(1).mean()),
         loss=float(said.losses.mean()),
@@ -148,6 +146,19 @@ def measure(said: Predictions) -> Quality:
         bins=bins,
         confusion=confusion,
     )
+
+
+def of_classes(labels: Sequence[str], confusion: Integers) -> tuple[ClassQuality, ...]:
+    """Each class, from the confusion [true class, predicted class]."""
+    return tuple(
+        ClassQuality(label, int(confusion[i].sum()), int(confusion[:, i].sum()), int(confusion[i, i]))
+        for i, label in enumerate(labels)
+    )
+
+
+def macro_f1(classes: Sequence[ClassQuality]) -> float:
+    """Mean over the classes that have pictures."""
+    return float(np.mean([each.f1 for each in classes if each.count]))
 
 
 def wilson(right: int, count: int, z: float = 1.959964) -> tuple[float, float]:

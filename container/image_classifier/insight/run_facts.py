@@ -45,7 +45,7 @@ class RunFacts(BaseModel):
     hyperparameters: dict[str, Any] = {}
     versions: dict[str, str] = {}
     phases: tuple[Phase, ...] = ()
-    seconds: dict[str, float] = {}  # where the time went: decode, features, forward_backward, evaluation, waiting
+    seconds: dict[str, float] = {}  # where the time went, by use; `job` is the whole, `decode` runs beside
 
     def write(self, folder: Path) -> None:
         """Write `run.json`."""

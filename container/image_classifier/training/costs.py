@@ -20,6 +20,7 @@ _USES = {  # what a phase's time is spent on, waiting apart
     "forward_backward": ("epoch", "probe"),
     "evaluation": ("validation", "calibration", "test"),
 }
+_BESIDE = ("reading", "saving", "compiling", "report")  # phases that do not learn or measure
 BACKWARD = 2.0  # forward passes that a backward pass costs: gradients of the inputs, and of the weights
 _SIDE = {"cpu": 768, "cuda": 8192}  # of the matrices: a few milliseconds each
 
@@ -41,6 +42,7 @@ class Costs:
 
     hear: Callable[[float], object] = lambda _started: None  # when a thread began a picture it has finished
     accounts: dict[str, Account] = field(default_factory=lambda: defaultdict(Account))
+    started: float = field(default_factory=time.monotonic)
     _phase: str = "other"
     _passes: float = 1.0
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -79,14 +81,13 @@ class Costs:
             yield item
 
     def seconds(self) -> dict[str, float]:
-        """Seconds of each use; `decode` is the threads' and runs beside the others."""
+        """Seconds of each use, which add up to those of the job; `decode` is the threads' and runs beside them."""
+        whole, everything = time.monotonic() - self.started, list(self.accounts.values())
         uses = {use: sum(map(self._computing, phases)) for use, phases in _USES.items()}
-        everything = self.accounts.values()
-        return {
-            **uses,
-            "waiting": sum(account.waiting for account in everything),
-            "decode": sum(account.decode for account in everything),
-        }
+        uses["waiting"] = sum(account.waiting for account in everything)
+        uses |= {phase: self._computing(phase) for phase in _BESIDE}
+        uses["other"] = max(0.0, whole - sum(uses.values()))
+        return {**uses, "job": whole, "decode": sum(account.decode for account in everything)}
 
     def _computing(self, phase: str) -> float:
         account = self.accounts.get(phase, Account())
@@ -102,10 +103,10 @@ class Costs:
         """
         seconds = self.seconds()
         computing = sum(seconds[use] for use in _USES)
-        everything = self.accounts.values()
-        done, pictures = (sum(account.passes for account in everything), sum(a.pictures for a in everything))
+        ours = [self.accounts[name] for phases in _USES.values() for name in phases if name in self.accounts]
+        done, pictures, waiting = (sum(getattr(a, name) for a in ours) for name in ("passes", "pictures", "waiting"))
         return {f"{use}_seconds": spent for use, spent in seconds.items()} | {
-            "job_images_per_second": processes * pictures / max(computing + seconds["waiting"], 1e-9),
+            "job_images_per_second": processes * pictures / max(computing + waiting, 1e-9),
             "matrix_peak_share": flops * done / (peak * max(computing, 1e-9)),
         }
 

@@ -36,7 +36,6 @@ from image_classifier.training.feature_store import FeatureStore
 from image_classifier.training.features import Extractor
 from image_classifier.training.hyperparameters import OBSERVING, Hyperparameters
 from image_classifier.training.loop import Progress, Trainer
-from image_classifier.training.metrics import metric_line
 from image_classifier.training.pictures import Pictures
 from image_classifier.training.precision import Precision
 from image_classifier.training.rejects import Rejects
@@ -76,8 +75,11 @@ class Job:
         finally:
             self.hook.close()
             if self.world.is_main:
-                self._write_facts()
+                self._write_facts()  # the report reads them
                 self._conclude()
+                self._write_facts()
+        if self.world.is_main:
+            results.say_costs(self.layout.model, self._costs())
 
     def _run(self) -> None:
         dataset.check_modes(self.layout.read_config("inputdataconfig.json"))
@@ -136,7 +138,8 @@ class Job:
             return
         from image_classifier.insight import conclusion  # readers of tensors and templates, wanted only at the end
 
-        conclusion.conclude(self.layout.output, self.layout.output_data)
+        with self.chronicle.phase("report"):
+            conclusion.conclude(self.layout.output, self.layout.output_data)
 
     def _write_facts(self) -> None:
         """Write `run.json`; a job does not fail for want of it."""
@@ -239,20 +242,18 @@ class Job:
         return fastest(network, self.chosen.image_size, len(pictures), self.world.device), pictures
 
     def _save(self, network: nn.Module, data: Dataset, done: Progress, result: Evaluation | None) -> None:
-        labels = results.save(self.layout, network, self.chosen, data.classes, done, result, self._costs())
+        labels = results.save(self.layout, network, self.chosen, data.classes, done, result)
         if data.test and result:
             folder, limit = self.layout.output_data, self.settings.max_pixels
             paths = [path for path in data.test.paths if path not in self.rejects.found]
             predictions.write(folder, result.ranking, labels, paths, limit)
 
     def _costs(self) -> dict[str, float]:
-        """Print what the job has cost so far."""
+        """What the job has cost, for its last line."""
         dtype = Precision.choose(self.chosen.precision, self.world.device).dtype or torch.float32
         peak = matrix_peak(self.world.device, dtype)
-        costs = self.chronicle.costs.summary(self.flops, peak, self.world.size)
         logger.info("Costs (the machine's matrix products reach %.1f GFLOP/s):", peak / 1e9)
-        print(metric_line(None, costs), flush=True)
-        return costs
+        return self.chronicle.costs.summary(self.flops, peak, self.world.size)
 
 
 def _describe(device: torch.device) -> str:

@@ -19,10 +19,12 @@ from image_classifier.training.loop import Progress
 
 logger = logging.getLogger(__name__)
 
+TOP = 5  # choices among which the right one counts as found
+
 
 def say(result: Evaluation) -> None:
     """Print the test metrics, for the log that tuning jobs read."""
-    print(metrics.metric_line(None, {"test_loss": result.loss, "test_accuracy": result.accuracy}), flush=True)
+    print(metrics.metric_line(None, _of_test(result)), flush=True)
     print(metrics.summary_line(result.loss, result.correct, result.count), flush=True)
 
 
@@ -33,7 +35,6 @@ def save(
     classes: tuple[str, ...],
     done: Progress,
     result: Evaluation | None,
-    costs: Mapping[str, float],
 ) -> tuple[str, ...]:
     """Write the artifact and the tables, and check that the artifact can be loaded; gives the classes' labels.
 
@@ -44,14 +45,13 @@ def save(
         classes: folder names of the classes.
         done: the course of training.
         result: on the test split, where there is one.
-        costs: what the job has cost, by metrics.NAMES.
     """
     config = artifact.Config(
         architecture=chosen.architecture,
         classes=classes,
         preprocessing=Preprocessing(image_size=chosen.image_size),
         temperature=done.temperature,
-        metrics={**_values(done, result), **costs},
+        metrics=_values(done, result),
         hyperparameters=chosen.model_dump(),
         versions=artifact.versions(),
     )
@@ -63,13 +63,34 @@ def save(
     return config.labels
 
 
+def say_costs(folder: Path, costs: Mapping[str, float]) -> None:
+    """Print what the whole job has cost, by metrics.NAMES, and note it in the artifact."""
+    print(metrics.metric_line(None, costs), flush=True)
+    artifact.add_metrics(folder, costs)
+
+
 def _values(done: Progress, result: Evaluation | None) -> dict[str, float]:
     values: dict[str, float] = {"epochs": float(done.epoch)}
     if done.best_epoch:
         values |= {"val_loss": done.best_loss, "val_accuracy": done.best_accuracy, "best_epoch": done.best_epoch}
     if result:
-        values |= {"test_loss": result.loss, "test_accuracy": result.accuracy, **_calibration(result.ranking)}
+        low, high = quality.wilson(result.correct, result.count)
+        values |= {**_of_test(result), "test_accuracy_low": low, "test_accuracy_high": high}
+        values |= _calibration(result.ranking)
     return values
+
+
+def _of_test(result: Evaluation) -> dict[str, float]:
+    """What is printed of the test split, by metrics.NAMES; of five classes or fewer the top five are all."""
+    confusion, said = result.confusion.numpy(), result.ranking
+    classes = quality.of_classes([""] * len(confusion), confusion)
+    found = (said.choices[:, :TOP] == said.targets[:, None]).any(1)
+    return {
+        "test_loss": result.loss,
+        "test_accuracy": result.accuracy,
+        "test_macro_f1": quality.macro_f1(classes),
+        f"test_top_{TOP}_accuracy": float(found.double().mean()),
+    }
 
 
 def _calibration(said: Ranking) -> dict[str, float]:

@@ -15,6 +15,10 @@ _NAMES = {  # what `run.json` calls them
     "features": "features of the frozen backbone",
     "forward_backward": "forward and backward passes",
     "waiting": "waiting for pictures",
+    "reading": "finding the pictures",
+    "saving": "saving the model",
+    "compiling": "compiling for CPUs",
+    "other": "everything else",
 }
 _FORWARD = "Forward"
 
@@ -44,7 +48,9 @@ class Parts:
 
 def of_job(material: Material) -> Parts | None:
     """Where the time of the job went, as the training process measured it."""
-    parts = _shares({_NAMES.get(name, name): seconds for name, seconds in material.facts.seconds.items()})
+    parts = _shares(
+        {_NAMES.get(name, name): seconds for name, seconds in material.facts.seconds.items() if name != "job"}
+    )
     if not parts:
         return None
     first = parts[0]
