@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 MODULE = "image_classifier.training.entrypoint:main"
@@ -93,11 +94,11 @@ def test_a_full_disk_is_exit_code_3_with_the_remedy(base: Path, python: Python) 
     assert failure(base).startswith("The disk is full while writing /opt/ml/model/x; give the job a larger volume.")
 
 
-def start(base: Path) -> "subprocess.Popen[str]":
+def start(base: Path, before: str = "") -> "subprocess.Popen[str]":
     """The command in the background."""
     environ = {**os.environ, "SAGEMAKER_BASE_DIR": str(base), "SAGEMAKER_TRAINING_MODULE": MODULE}
     return subprocess.Popen(
-        [sys.executable, "-u", "-c", RUN],
+        [sys.executable, "-u", "-c", f"{before}{RUN}"],
         cwd=base,
         env=environ,
         stdout=subprocess.PIPE,
@@ -152,3 +153,59 @@ def test_a_signal_reaches_the_users_own_program(base: Path) -> None:
         assert job.wait(30) == 0, lines
     assert "saved" in lines
     assert time.monotonic() - started < 20
+
+
+def test_a_program_that_is_deaf_to_the_signal_is_killed_with_all_that_it_started_and_the_reason_is_kept(
+    base: Path,
+) -> None:
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); "
+    submit(
+        base,
+        "import subprocess, sys, time\n"
+        f"child = subprocess.Popen([sys.executable, '-c', {deaf + 'time.sleep(60)'!r}])\n"
+        f"print('child', child.pid, flush=True)\n{deaf}time.sleep(60)\n",
+    )
+    child, ready = 0, 0
+    with start(base, "import image_classifier.training.forwarding as f; f.PATIENCE = 1.0; ") as job:
+        assert job.stdout is not None
+        for line in job.stdout:
+            child = int(line.split()[1]) if line.startswith("child ") else child
+            ready += line.strip() == "ready"
+            if ready == 2:
+                ready, started = 0, time.monotonic()
+                job.send_signal(signal.SIGTERM)
+        assert job.wait(30) == 1
+    assert time.monotonic() - started < 20
+    assert failure(base).startswith("train_it.py did not end within 1 s of SIGTERM and was killed; on SIGTERM, save")
+    assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+
+
+def test_a_program_that_the_kernel_ended_says_so_in_words(base: Path, python: Python) -> None:
+    submit(base, "import os, signal, sys\nprint('epoch 3', file=sys.stderr)\nos.kill(os.getpid(), signal.SIGSEGV)\n")
+    assert train(base, python).returncode == 1
+    assert failure(base).startswith("train_it.py was ended by SIGSEGV; a native library crashed;")
+    assert failure(base).endswith("(exit code -11): epoch 3")
+
+
+def configure_torchrun(base: Path, script: str) -> None:
+    submit(base, script)
+    path = base / "input/config/hyperparameters.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "sagemaker_torch_distributed_enabled": "true"}))
+
+
+def test_a_users_own_program_is_started_through_torchrun_where_that_was_asked_for(base: Path, python: Python) -> None:
+    configure_torchrun(
+        base,
+        "import os, sys\nimport torch.distributed as dist\ndist.init_process_group('gloo')\n"
+        "told = [dist.get_rank(), dist.get_world_size(), *sys.argv[1:]]\n"
+        "open(os.environ['SM_MODEL_DIR'] + '/mine', 'w').write(' '.join(map(str, told)))\n",
+    )
+    result = train(base, python)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert (base / "model" / "mine").read_text() == "0 1 --depth 3"
+
+
+def test_a_program_that_fails_under_torchrun_fails_the_job_and_says_why(base: Path, python: Python) -> None:
+    configure_torchrun(base, "raise ValueError('the third column is missing')\n")
+    assert train(base, python).returncode == 1
+    assert failure(base) == "train_it.py failed with exit code 1: ValueError: the third column is missing"

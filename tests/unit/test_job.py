@@ -34,9 +34,9 @@ TUNED = {  # a probe, two rates, an average of the weights
     "schedule": "one_cycle",
     "augmentation": "standard",
 }
-USES = tuple(
-    f"{use}_seconds"
-    for use in "features forward_backward evaluation waiting reading saving compiling report other".split()
+USES = (
+    *("features_seconds", "forward_backward_seconds", "evaluation_seconds", "waiting_seconds", "reading_seconds"),
+    *("saving_seconds", "compiling_seconds", "report_seconds", "other_seconds"),
 )
 COSTS = (*USES, "job_seconds", "decode_seconds", "job_images_per_second", "matrix_peak_share")
 

@@ -1,6 +1,7 @@
 """Script mode: what is said when a user's own program fails. tests/unit/test_entrypoint.py runs it whole."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -36,6 +37,40 @@ def test_the_last_exception_is_the_reason(output: str) -> None:
 )
 def test_without_an_exception_the_last_line_is_the_reason(output: str, reason: str) -> None:
     assert _explain("train.py", 3, output.splitlines()) == f"train.py failed with exit code 3: {reason}"
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (132, "SIGILL; it holds instructions that this processor does not have"),
+        (-signal.SIGABRT, "SIGABRT; a library gave up"),
+        (134, "SIGABRT; a library gave up"),
+        (135, "SIGBUS; /dev/shm or a file it read from is too small"),
+        (137, "SIGKILL; it may have run out of memory"),
+        (-signal.SIGKILL, "SIGKILL; it may have run out of memory"),
+        (139, "SIGSEGV; a native library crashed"),
+        (-signal.SIGUSR1, "SIGUSR1 (exit code -10)"),
+    ],
+)
+def test_a_program_that_the_kernel_ended_is_explained_in_words(code: int, words: str) -> None:
+    said = _explain("train.py", code, ["epoch 3\n"])
+    assert said.startswith(f"train.py was ended by {words}")
+    assert said.endswith(f"(exit code {code}): epoch 3")
+
+
+@pytest.mark.parametrize("code", [1, 2, 127, 128, 138, 255])
+def test_a_program_that_ended_by_itself_is_not_said_to_be_killed(code: int) -> None:
+    assert _explain("train.py", code, ["epoch 3\n"]) == f"train.py failed with exit code {code}: epoch 3"
+
+
+def test_of_torchrun_s_output_the_exception_of_the_program_is_the_reason() -> None:
+    lines = [
+        "[rank1]: Traceback (most recent call last):",
+        "[rank1]: ValueError: no such column",
+        "torch.distributed.elastic.multiprocessing.errors.ChildFailedError:",
+        "train.py FAILED",
+    ]
+    assert _explain("train.py", 1, lines) == "train.py failed with exit code 1: ValueError: no such column"
 
 
 def test_a_long_reason_fits_into_the_failure_file() -> None:

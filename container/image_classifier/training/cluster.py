@@ -17,6 +17,7 @@ import psutil
 
 from image_classifier import machine
 from image_classifier.errors import ExitCode, PlatformError, UserError
+from image_classifier.training import endings
 from image_classifier.training.heartbeat import PORT, Failure, Heartbeat
 from image_classifier.training.stopping import Stop, Stopped
 
@@ -124,8 +125,7 @@ def _why(cluster: Cluster, folder: Path, codes: list[int]) -> Failure:
         return own[0].model_copy(update={"reason": cluster.where(own[0].reason)[:1024]})
     killed = [-code for code in codes if code < 0 and code != -signal.SIGTERM]
     if killed:
-        hint = "; it may have run out of memory" if killed[0] == signal.SIGKILL else ""
-        return Failure(reason=cluster.where(f"A process was ended by {signal.Signals(killed[0]).name}{hint}."))
+        return Failure(reason=cluster.where(f"A process was ended by {endings.words(signal.Signals(killed[0]))}."))
     return said[0] if said else Failure(reason="A process of the job ended.", code=ExitCode.ALGORITHM, lost=True)
 
 

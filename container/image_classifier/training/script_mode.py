@@ -3,24 +3,25 @@
 import logging
 import os
 import re
-import signal
-import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from types import FrameType
+from threading import Thread
 
-import psutil
-from sagemaker_training import entry_point, environment, runner
+from sagemaker_training import entry_point, environment, process, runner
 from sagemaker_training.errors import ExecuteUserScriptError
+from sagemaker_training.torch_distributed import TorchDistributedRunner
 
 from image_classifier import machine
 from image_classifier.errors import UserError
+from image_classifier.training import endings
+from image_classifier.training.forwarding import Forwarding
 
 logger = logging.getLogger(__name__)
 
 KEPT_LINES = 50
 LATE_SECONDS = 5  # for a process that outlives the program and holds its stderr
+TORCHRUN = "sagemaker_torch_distributed_enabled"
 
 
 def run(env: environment.Environment) -> None:
@@ -31,21 +32,54 @@ def run(env: environment.Environment) -> None:
     """
     logger.info("Script mode: running %s from %s.", env.user_entry_point, env.module_dir)
     _warn_of_shared_memory()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _pass_on)
     lines: deque[str] = deque(maxlen=KEPT_LINES)
-    try:
-        with _stderr_kept_in(lines):
+    program = str(env.user_entry_point)
+    with Forwarding() as signals, _stderr_kept_in(lines):
+        try:
             # Not capture_error: a shell would stand in between, split arguments at spaces and take the signals.
             entry_point.run(
                 uri=env.module_dir,
                 user_entry_point=env.user_entry_point,
                 args=env.to_cmd_args(),
                 env_vars=env.to_env_vars(),
-                runner_type=runner.ProcessRunnerType,
+                runner_type=_runner(env),
             )
-    except ExecuteUserScriptError as error:
-        raise UserError(_explain(str(env.user_entry_point), error.return_code, lines)) from None
+            failed = None
+        except ExecuteUserScriptError as error:
+            failed = int(error.return_code)  # the toolkit has it as text
+    if signals.killed:
+        raise UserError(f"{program} {signals.complaint()}")
+    if failed is not None:
+        raise UserError(_explain(program, failed, lines))
+
+
+class _Torchrun(TorchDistributedRunner):  # type: ignore[misc]
+    """The toolkit's runner; its own `run` takes its two arguments in another order, and then loses the exit code."""
+
+    run = process.ProcessRunner.run
+
+    def _setup(self) -> None:
+        super()._setup()
+        os.environ["GLOO_SOCKET_IFNAME"] = str(self._network_interface_name)
+
+
+def _runner(env: environment.Environment) -> runner.RunnerType | process.ProcessRunner:
+    """What starts the program: Python, or torchrun on all hosts and GPUs where that was asked for."""
+    if not env.additional_framework_parameters.get(TORCHRUN):
+        return runner.ProcessRunnerType
+    if not str(env.user_entry_point).endswith(".py"):
+        raise UserError(f"{TORCHRUN} starts a .py file through torchrun, not {env.user_entry_point}.")
+    return _Torchrun(
+        env.user_entry_point,
+        env.to_cmd_args(),
+        env.to_env_vars(),
+        int(env.num_gpus) or 1,
+        env.master_hostname,
+        env.distribution_hosts,
+        env.current_host,
+        env.network_interface_name,
+        instance_type=env.current_instance_type,
+    )
 
 
 def _warn_of_shared_memory() -> None:
@@ -69,7 +103,7 @@ def _stderr_kept_in(lines: deque[str]) -> Iterator[None]:
                 os.write(before, line)
                 lines.append(line.decode("utf-8", "replace"))
 
-    reader = threading.Thread(target=pass_on, daemon=True)
+    reader = Thread(target=pass_on, daemon=True)
     reader.start()
     try:
         yield
@@ -78,14 +112,12 @@ def _stderr_kept_in(lines: deque[str]) -> Iterator[None]:
         reader.join(LATE_SECONDS)
 
 
-def _pass_on(number: int, _frame: FrameType | None) -> None:
-    """The toolkit forwards no signal: without this, a spot interruption never reaches the program."""
-    for child in psutil.Process().children(recursive=True):
-        child.send_signal(number)
-
-
 def _explain(program: str, code: int, output: Iterable[str]) -> str:
-    lines = [line.strip() for line in output if line.strip()]
+    lines = [re.sub(r"^\[rank\d+\]:", "", line.strip()).strip() for line in output if line.strip()]
     exceptions = [line for line in lines if re.match(r"[\w.]*(Error|Exception|Interrupt|Exit)\b", line)]
-    reason = (exceptions or lines or ["see the log"])[-1]
+    own = [line for line in exceptions if "ChildFailedError" not in line]  # torchrun's, which says nothing
+    reason = (own or lines or ["see the log"])[-1]
+    ended = endings.of(code)
+    if ended:
+        return f"{program} was ended by {endings.words(ended)} (exit code {code}): {reason}"
     return f"{program} failed with exit code {code}: {reason}"
