@@ -1,6 +1,7 @@
 """The SDK's own local mode: its reading of the contract, with docker compose in the place of SageMaker.
 
-local_mode_calls.py FOLDER IMAGE HYPERPARAMETERS -> the answer as JSON on the last line; pictures in FOLDER/data
+local_mode_calls.py FOLDER IMAGE HYPERPARAMETERS -> the answer as JSON on the last line; pictures in FOLDER/data, those
+of a batch in FOLDER/batch and its answers in FOLDER/answers
 """
 
 import json
@@ -41,4 +42,8 @@ try:
     answer = predictor.predict(next((folder / "data" / "test").rglob("*.png")).read_bytes())
 finally:
     predictor.delete_endpoint()
+batch = estimator.transformer(
+    1, "local", strategy="SingleRecord", accept="application/json", output_path=f"file://{folder}/answers"
+)
+batch.transform(f"file://{folder}/batch", content_type="image/png", wait=True)
 print(json.dumps(answer))

@@ -35,6 +35,11 @@ def configuration(desk: Quick, name: str) -> Any:
     return desk.api.sagemaker.describe_endpoint_config(EndpointConfigName=record["EndpointConfigName"])
 
 
+def remove(desk: Quick, name: str) -> None:
+    desk.api.sagemaker.delete_endpoint(EndpointName=name)
+    desk.api.sagemaker.get_waiter("endpoint_deleted").wait(EndpointName=name, WaiterConfig={"Delay": 1})
+
+
 def model(desk: Quick, name: str) -> Any:
     [variant] = configuration(desk, name)["ProductionVariants"]
     return desk.api.sagemaker.describe_model(ModelName=variant["ModelName"])
@@ -143,7 +148,7 @@ def test_a_picture_that_is_refused_does_not_end_the_others(desk: Quick, tmp_path
         "z.png: dog 75.0%, cat 25.0%",
         "workflow: 1 of 3 pictures got no answer",
     ]
-    desk.api.sagemaker.delete_endpoint(EndpointName="asked")
+    remove(desk, "asked")
 
 
 def test_many_models_stand_behind_one_endpoint(desk: Quick, tmp_path: Path) -> None:
@@ -253,7 +258,7 @@ def test_a_failed_update_shows_the_new_containers_lines_and_not_those_of_the_old
         asking.join()
     assert "the container said:\nthe model is broken\n" in said
     assert invoke(desk, "mended")["model"] == "dogs"
-    desk.api.sagemaker.delete_endpoint(EndpointName="mended")
+    remove(desk, "mended")
 
 
 def test_clean_says_what_all_costs_an_hour_and_leaves_what_is_not_the_projects(desk: Quick) -> None:

@@ -40,8 +40,9 @@ def containers() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("containers")
-def test_local_mode_trains_on_two_hosts_deploys_and_predicts(tmp_path: Path) -> None:
+def test_local_mode_trains_on_two_hosts_deploys_predicts_and_transforms(tmp_path: Path) -> None:
     make_pictures(tmp_path / "data", {"train": 6, "valid": 2, "test": 2})
+    shutil.copytree(tmp_path / "data" / "test" / next(iter(CLASSES)), tmp_path / "batch")
     script = Path(__file__).with_name("local_mode_calls.py")
     argv = [sys.executable, "-W", "ignore", script, tmp_path, IMAGE, json.dumps(QUICK)]
     # docker-compose is a Python program with a path of its own.
@@ -52,5 +53,9 @@ def test_local_mode_trains_on_two_hosts_deploys_and_predicts(tmp_path: Path) -> 
     labels = json.loads(done.stdout.splitlines()[-1])["topk_labels"]
     assert len(labels) == 5
     assert set(labels) <= {name.partition(".")[2] for name in CLASSES}
+    pictures = sorted(path.name for path in (tmp_path / "batch").iterdir())
+    answers = {file.name: json.loads(file.read_text()) for file in (tmp_path / "answers").rglob("*.out")}
+    assert sorted(answers) == [f"{name}.out" for name in pictures]
+    assert all(len(one["topk_labels"]) == 5 for one in answers.values())
     with tarfile.open(tmp_path / "results" / "model.tar.gz") as tar:
         assert {"model.safetensors", "config.json", "labels.json"} <= {Path(name).name for name in tar.getnames()}

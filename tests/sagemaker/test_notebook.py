@@ -17,6 +17,7 @@ from started import BUCKET, KEYS, REGION, ROLE, Api, running
 import ways
 from sample_pictures import make_pictures
 
+KEY = "arn:aws:kms:eu-west-1:123456789012:key/1"
 NOTEBOOK = ways.ROOT / "scripts" / "notebooks" / "walk.ipynb"
 BREEDS = {
     "001.Circle": "001.Affenpinscher",
@@ -97,6 +98,47 @@ def test_rules_and_report_are_shown(executed: Executed) -> None:
     for rule in ("LossNotDecreasing", "Overfit"):
         assert re.search(rf"^{rule}: (NoIssuesFound|IssuesFound)\. \w", executed.text(), re.MULTILINE)
     assert "<iframe srcdoc=" in executed.text("text/html")
+
+
+def test_an_account_without_debugger_takes_the_same_road_by_the_same_settings(tmp_path: Path, fake_venv: Path) -> None:
+    cells = ["".join(cell["source"]) for cell in json.loads(NOTEBOOK.read_text())["cells"]]
+    source = "\n".join(cells[number] for number in (1, 2, 4, 6, 8, 12, 14))  # no report, no answer: stand-ins give none
+    make_pictures(tmp_path / "data", {"train": 2, "valid": 1, "test": 1})
+    own = {"ROLE": ROLE, "BUCKET": BUCKET, "REGION": REGION, "TRIALS": "1", "KMS_KEY": KEY, "WEIGHTS": "image"}
+    kinds = {"INSTANCE_TYPE": "ml.m5.large", "SERVING_INSTANCE_TYPE": "ml.m5.large", "ENCRYPT_TRAFFIC": "true"}
+    network = {"VPC__SUBNETS": '["subnet-1"]', "VPC__SECURITY_GROUPS": '["sg-1"]', "HYPERPARAMETERS__PAUSE": "0.2"}
+    settings = {f"DESK_{name}": value for name, value in {**own, **kinds, **network}.items()}
+    with running(tmp_path / "state", fake_venv, "--no-debugger") as api:
+        here = {**KEYS, "AWS_ENDPOINT_URL": api.url, "PICTURES": str(tmp_path / "data"), "HOME": str(tmp_path)}
+        done = subprocess.run(
+            [sys.executable, "-c", source],
+            env={**os.environ, **settings, **here},
+            cwd=ways.ROOT,
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "note: this account has no SageMaker Debugger" in done.stdout
+        [config] = api.sagemaker.list_endpoint_configs()["EndpointConfigs"]
+        hosts = api.sagemaker.describe_endpoint_config(EndpointConfigName=config["EndpointConfigName"])
+        names = [one["TrainingJobName"] for one in api.sagemaker.list_training_jobs()["TrainingJobSummaries"]]
+        jobs = [api.sagemaker.describe_training_job(TrainingJobName=name) for name in names]
+    [variant] = hosts["ProductionVariants"]
+    assert (variant["ContainerStartupHealthCheckTimeoutInSeconds"], variant["ModelDataDownloadTimeoutInSeconds"]) == (
+        600,
+        600,
+    )
+    assert hosts["KmsKeyId"] == KEY
+    assert len(jobs) == 2
+    for job in jobs:
+        assert job["VpcConfig"] == {"Subnets": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}
+        assert job["ResourceConfig"]["VolumeKmsKeyId"] == job["OutputDataConfig"]["KmsKeyId"] == KEY
+        assert job["EnableManagedSpotTraining"]
+        assert job["EnableInterContainerTrafficEncryption"]
+        assert "DebugHookConfig" not in job
+    assert len({job["CheckpointConfig"]["S3Uri"] for job in jobs}) == 2
 
 
 def test_every_trial_is_in_the_table_of_the_tuning_job(executed: Executed) -> None:
