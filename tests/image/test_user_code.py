@@ -109,12 +109,12 @@ def output_fn(prediction, accept, context):
 def test_custom_attributes_and_status_pass_in_both_directions(with_script: Start, tmp_path: Path) -> None:
     with with_script(SPEAKS) as server:
         server.wait_until_ready()
-        sent = {"X-Amzn-SageMaker-Custom-Attributes": "trace=7", "X-Amzn-SageMaker-Session-Id": "s-1"}
-        for asked in (sent, {**sent, "X-Amzn-SageMaker-Custom-Attributes": "trace=8"}):
+        sent = {"X-Amzn-SageMaker-Session-Id": "s-1"}
+        for attributes in ("trace=7", "trace=8", "a" * 1000):
+            asked = sent | {"X-Amzn-SageMaker-Custom-Attributes": attributes}
             answer = server.ask("POST", "/invocations", b"x", asked)
             assert (answer.status, answer.body) == (202, b"s-1"), server.log
-            heard = asked["X-Amzn-SageMaker-Custom-Attributes"]
-            assert answer.headers["X-Amzn-SageMaker-Custom-Attributes"] == f"heard={heard}"
+            assert answer.headers["X-Amzn-SageMaker-Custom-Attributes"] == f"heard={attributes}"
         described.check(server, tmp_path)  # promises only what such a script keeps
 
 

@@ -82,11 +82,13 @@ def test_an_id_that_is_not_plain_is_replaced(run: Run, given: str) -> None:
 
 def test_what_the_handler_says_is_passed_on(run: Run) -> None:
     async def talk(house: House) -> None:
-        house.mms.status, house.mms.body = 400, b'{"code": "bad_image"}'
-        house.mms.headers = {"Content-Type": "application/json", "X-Amzn-SageMaker-Custom-Attributes": "trace=7"}
+        head = b'{"X-Amzn-SageMaker-Custom-Attributes": "trace=7", "X-Other": "never leaves"}'
+        house.mms.status, house.mms.body = 400, head + b'{"code": "bad_image"}'
+        house.mms.headers = {"Content-Type": "application/json", wire.HEAD: str(len(head))}
         answer = await house.client.post("/invocations", data=b"x", headers=JPEG)
         assert (answer.status, await answer.read()) == (400, b'{"code": "bad_image"}')
         assert answer.headers["X-Amzn-SageMaker-Custom-Attributes"] == "trace=7"
+        assert "X-Other" not in answer.headers
 
     run(talk)
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -21,19 +21,13 @@ from image_classifier.serving.http_server import REQUEST_ID_HEADER, error_respon
 from image_classifier.serving.intake import Body, Budget, Intake
 from image_classifier.serving.location import find
 from image_classifier.serving.mms import ModelServer
+from image_classifier.serving.mms_answer import UNAVAILABLE, of_sagemaker, translate
 from image_classifier.serving.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
 
 CUSTOM_ATTRIBUTES_HEADER = "X-Amzn-SageMaker-Custom-Attributes"
 ATTRIBUTES_LIMIT = 1024  # characters; SageMaker passes on no more
-# MMS's own answers, said in our words
-_MMS_ERRORS = {
-    404: ("not_found", "There is no such model."),
-    413: ("too_large", "The request or its answer is larger than the model server allows."),
-    503: ("unavailable", "No worker could take the request; try again."),
-    507: ("out_of_memory", "The model ran out of memory."),
-}
 
 
 class State(StrEnum):
@@ -171,7 +165,7 @@ class Door:
                 headers |= {} if self._working else {wire.ALONE: "yes"}
                 return await asyncio.shield(self._work(gate, self.predict(model, body, headers, come)))
         except aiohttp.ClientError:
-            raise intake.refusal or RequestError(503, "unavailable", _MMS_ERRORS[503][1]) from None
+            raise intake.refusal or RequestError(503, "unavailable", UNAVAILABLE) from None
         finally:
             intake.end()
 
@@ -204,7 +198,7 @@ class Door:
         ) as response:
             content = await response.read()
             self.telemetry.predicted(response.headers.get(wire.STAGES, ""), time.monotonic() - come)
-            return _translate(response, content)
+            return translate(response, content)
 
     def _worker_headers(self, request: web.Request, own_formats: bool) -> dict[str, str]:
         custom = request.headers.get(CUSTOM_ATTRIBUTES_HEADER, "")
@@ -216,25 +210,8 @@ class Door:
         if not own_formats:
             accept = self.settings.default_accept if accept in ("", "*/*") else accept
             given = {wire.CONTENT_TYPE: content_type, wire.ACCEPT: accept}
-            return headers | _of_sagemaker(request.headers) | {name: value for name, value in given.items() if value}
+            return headers | of_sagemaker(request.headers) | {name: value for name, value in given.items() if value}
         return headers | formats.choose(content_type, accept, request.query, custom, self.settings).headers()
-
-
-def _translate(response: aiohttp.ClientResponse, body: bytes) -> web.Response:
-    """Pass on what the handler said; put MMS's own errors into our form."""
-    if wire.ANSWERED not in response.headers:
-        if response.status == 200:  # a script that answers 200 without our handler does not exist
-            raise RequestError(500, "internal_error", "The model server gave no answer.")
-        # MMS says 500 where a worker died with the request in hand: another worker can take it
-        status = response.status if response.status in _MMS_ERRORS else 503
-        raise RequestError(status, *_MMS_ERRORS[status])
-    headers = {"Content-Type": response.headers.get("Content-Type", "application/octet-stream")}
-    return web.Response(status=response.status, body=body, headers=headers | _of_sagemaker(response.headers))
-
-
-def _of_sagemaker(headers: Mapping[str, str]) -> dict[str, str]:
-    """What SageMaker passes on in both directions: custom attributes, ids, targets, sessions."""
-    return {name: value for name, value in headers.items() if name.lower().startswith(wire.SAGEMAKER)}
 
 
 def _path(request: web.Request) -> str:

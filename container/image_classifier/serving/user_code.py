@@ -6,6 +6,7 @@ What the script leaves out (model_fn, input_fn, predict_fn, output_fn) falls bac
 import copy
 import importlib
 import io
+import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +29,7 @@ from image_classifier.serving.engines import Engine
 from image_classifier.serving.location import find
 from image_classifier.serving.prediction import softmax
 from image_classifier.serving.service import Answer, Request, Result
-from image_classifier.serving.wire import ACCEPT, CONTENT_TYPE
+from image_classifier.serving.wire import ACCEPT, CONTENT_TYPE, HEAD
 
 __all__ = ["UserService", "find"]
 WARM_UP = (256, 256)  # pixels
@@ -111,12 +112,17 @@ def _narrowed(context: Any, headers: Mapping[str, Any]) -> Any:
     return narrowed
 
 
-def _pass_on(narrowed: Any, context: Any, index: int) -> None:
-    """Tell MMS what the script said beside its answer; MMS counts characters where it sends bytes, so ASCII only."""
-    status, phrase = narrowed.get_response_status(0)
-    context.set_response_status(int(status), _one_line(phrase or ""), index)
-    for name, value in narrowed.get_response_headers(0).items():
-        context.set_response_header(index, _one_line(name), _one_line(value))
+def _pass_on(narrowed: Any, context: Any, index: int) -> bytes:
+    """Tell MMS what the script said beside its answer; gives its headers, to go before the body: see wire.HEAD."""
+    status, _ = narrowed.get_response_status(0)
+    context.set_response_status(int(status), "", index)
+    said = narrowed.get_response_headers(0).items()
+    headers = {_one_line(name): _one_line(value) for name, value in said if value is not None}
+    if kind := headers.pop("content-type", ""):
+        context.set_response_content_type(index, kind)
+    head = json.dumps(headers).encode() if headers else b""
+    context.set_response_header(index, HEAD, str(len(head)))
+    return head
 
 
 def _one_line(value: object) -> str:
@@ -157,8 +163,7 @@ class UserService:
         self._transformer._context = narrowed  # which keeps the one it was loaded with
         try:
             (answer,) = self._transformer.transform([{"body": bytes(call.body)}], narrowed)
-            _pass_on(narrowed, call.context, call.index)
-            return Answer(_as_bytes(answer))
+            return Answer(_pass_on(narrowed, call.context, call.index) + _as_bytes(answer))
         except UnsupportedFormatError as error:
             return RequestError(415, "unsupported_media_type", " ".join(str(error).split()))
         except BaseInferenceToolkitError as error:
