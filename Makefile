@@ -132,7 +132,7 @@ sm-transform: desk ## SageMaker: classify all pictures below a place in S3 (DATA
 sm-report: desk ## SageMaker: fetch a job's report (JOB=training job)
 	@$(WORKFLOW) report $(if $(JOB),--job "$(JOB)") $(SETTINGS)
 
-sm-clean: desk ## SageMaker: list and remove what costs money (ARGS=--yes)
+sm-clean: desk ## SageMaker: list and remove what costs money (ARGS="--yes --data")
 	@$(WORKFLOW) clean $(ARGS) $(SETTINGS)
 
 sm-notebook: desk ## SageMaker: run the notebook of the whole walk, into out/walk.ipynb (PICTURES=folder)

@@ -90,12 +90,16 @@ def report(job: Job = "", values: Set = NO_SET) -> None:
 
 
 @app.command()
-def clean(values: Set = NO_SET, yes: Annotated[bool, typer.Option(help="Remove without asking.")] = False) -> None:
+def clean(
+    values: Set = NO_SET,
+    yes: Annotated[bool, typer.Option("--yes", help="Remove without asking.")] = False,
+    data: Annotated[bool, typer.Option("--data", help="Also what is stored: pictures, models, answers, logs.")] = False,
+) -> None:
     """List what the project has made and remove it when you say so."""
     from workflow.clean import clean as work
 
     ask: Callable[[], bool] = lambda: yes or typer.confirm("remove all of this?")  # noqa: E731
-    explained(lambda: work(read(values), ask))
+    explained(lambda: work(read(values), ask, data))
 
 
 def main() -> None:

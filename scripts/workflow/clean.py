@@ -1,4 +1,4 @@
-"""Removes what the project has made and what costs money by the hour; data, models in S3 and logs stay."""
+"""Removes what the project has made and what costs money by the hour; what it has stored only when that is said."""
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -9,7 +9,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from workflow import instances, scaling
+from workflow import instances, scaling, stored
 from workflow.account import SCREEN, client
 from workflow.settings import Settings
 
@@ -33,13 +33,20 @@ def find(settings: Settings) -> list[Thing]:
     return [*found.jobs(), *found.endpoints(), *found.configs(), *found.models()]
 
 
-def clean(settings: Settings, confirmed: Callable[[], bool]) -> None:
-    """List, ask, remove."""
+def clean(settings: Settings, confirmed: Callable[[], bool], data: bool = False) -> None:
+    """List, ask, remove; with `data` also what is stored: pictures, models, reports, answers, logs."""
     things = find(settings)
+    kept = list(stored.find(settings, [thing.name for thing in things if thing.kind == "endpoint"]))
+    if data:
+        things += [Thing(one.kind, one.name, one.note, one.remove) for one in kept]
     for thing in things:
         SCREEN.print(f"{thing.kind} {thing.name}{thing.note}", markup=False)
+    for one in () if data else kept:
+        SCREEN.print(f"stays: {one.kind} {one.name}{one.note}", markup=False)
+    if kept and not data:
+        SCREEN.print("what stays costs by the month; --data (make sm-clean ARGS=--data) removes it, too")
     if not things:
-        SCREEN.print(f"nothing of {settings.project} is there")
+        SCREEN.print(f"nothing {'else ' if kept else ''}of {settings.project} is there")
         return
     known = sum(thing.cost or 0 for thing in things)
     more = ", and what has no price" if any(thing.cost is None for thing in things) else ""

@@ -275,7 +275,9 @@ def test_clean_says_what_all_costs_an_hour_and_leaves_what_is_not_the_projects(d
     assert "endpoint sick, Failed" in said
     assert after(said, "together") == "1.035 USD an hour"
     assert desk.api.ended(f"{PROJECT}-train-1")["TrainingJobStatus"] == "Stopped"
-    assert f"nothing of {PROJECT} is there" in desk.run("clean", "--yes", settings={"project": PROJECT})
+    said = desk.run("clean", "--yes", settings={"project": PROJECT})
+    assert f"stays: objects s3://{BUCKET}/{PROJECT}/: " in said
+    assert f"nothing else of {PROJECT} is there" in said
     assert (
         desk.api.client("application-autoscaling").describe_scalable_targets(ServiceNamespace="sagemaker")[
             "ScalableTargets"

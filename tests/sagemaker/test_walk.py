@@ -177,10 +177,11 @@ def test_many_models_answer_behind_one_endpoint(real: Api, job: str, pictures: P
 
 def test_what_is_wrong_is_one_sentence(desk: Desk, tmp_path: Path) -> None:
     assert "no train/<class>/<picture>" in desk.run("upload", "--data", str(tmp_path), code=2)
-    (tmp_path / "train" / "a").mkdir(parents=True)
-    (tmp_path / "train" / "a" / "torn.png").write_bytes(b"no picture")
+    make_pictures(tmp_path, {"train": 2})
+    name = next(iter(CLASSES))
+    (tmp_path / "train" / name / "torn.png").write_bytes(b"no picture")
     said = desk.run("upload", "--data", str(tmp_path), code=2)
-    assert said.strip() == "workflow: no readable pictures: train/a/torn.png; repair or remove them"
+    assert said.strip() == f"workflow: no readable pictures: train/{name}/torn.png; repair or remove them"
     assert "there is no training job or tuning job nobody" in desk.run("deploy", "--job", "nobody", code=2)
     assert "trials cannot be used" in desk.run("train", settings={"trials": "none"}, code=2)
     assert "colour is no setting; the settings are" in desk.run("train", settings={"colour": "red"}, code=2)
@@ -190,7 +191,10 @@ def test_what_is_wrong_is_one_sentence(desk: Desk, tmp_path: Path) -> None:
 def test_after_cleaning_up_nothing_is_left(real: Api, desk: Desk, endpoint: str, state: Path) -> None:
     said = desk.run("clean", "--yes")
     assert f"endpoint {endpoint}, InService: 1 x ml.m5.large" in said
-    assert f"nothing of {PROJECT} is there" in desk.run("clean", "--yes")
+    assert f"nothing else of {PROJECT} is there" in desk.run("clean", "--yes")
+    desk.run("clean", "--yes", "--data")
+    assert f"nothing of {PROJECT} is there" in desk.run("clean", "--yes", "--data")
+    assert real.keys(f"{PROJECT}/") == []
     assert [real.sagemaker.list_endpoints()["Endpoints"], real.sagemaker.list_models()["Models"]] == [[], []]
     assert real.sagemaker.list_endpoint_configs()["EndpointConfigs"] == []
     assert list((state / "endpoints").glob("*/*")) == []
