@@ -12,6 +12,7 @@ from local_sagemaker.checkpoints import Mirror
 from local_sagemaker.errors import ApiError
 from local_sagemaker.follower import Follower
 from local_sagemaker.hosts import Host
+from local_sagemaker.machines import joining
 from local_sagemaker.platform import Platform
 from local_sagemaker.store import Record
 
@@ -82,7 +83,8 @@ class TrainingRun:
             self._prepare()
             if self._record()["TrainingJobStatus"] == "Stopping":
                 return Ending.STOPPED, 0
-            with self._platform.machines.network(len(self._hosts)) as network:
+            isolated = bool(self._request.get("EnableNetworkIsolation"))
+            with self._platform.machines.network(len(self._hosts), isolated) as network:
                 self._start(network)
                 ending = self._attend()
             if ending is not Ending.INTERRUPTED:
@@ -99,9 +101,11 @@ class TrainingRun:
         self._enter("Training", TrainingStartTime=self._started)
         variables = layout.environment(self._request, self._name, self._region, self._request["TrainingJobArn"])
         image = self._request["AlgorithmSpecification"]["TrainingImage"]
-        train = self._platform.machines.train
+        machines, kind = self._platform.machines, self._request["ResourceConfig"].get("InstanceType", "")
         for host in self._hosts:
-            host.machine = train(image, host.base, variables, host.follower.log, host.name, network)
+            log = host.follower.log
+            flags = (*machines.limits(kind, log), *joining(network, host.name))
+            host.machine = machines.train(image, host.base, variables, log, flags)
 
     def _attend(self) -> Ending:
         """Watch over `train` until it has ended on every host; where it fails on one, all are told to stop."""

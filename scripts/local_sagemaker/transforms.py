@@ -114,7 +114,8 @@ class TransformJobs:
         }
         stream = LogStream(region, _LOG_GROUP, f"{name}/i-local")
         place = self._platform.place("transform-jobs", name)
-        return Variant(self._platform, {"VariantName": "transform"}, container, place, stream, variables)
+        config = {"VariantName": "transform", "InstanceType": job["TransformResources"]["InstanceType"]}
+        return Variant(self._platform, config, container, place, stream, variables)
 
     def _transform(self, job: Record, variant: Variant) -> None:
         source = Uri.parse(job["TransformInput"]["DataSource"]["S3DataSource"]["S3Uri"])

@@ -16,7 +16,7 @@ from local_sagemaker import archive
 from local_sagemaker.aws import LogStream, Uri
 from local_sagemaker.errors import ApiError
 from local_sagemaker.follower import Follower
-from local_sagemaker.machines import Machine
+from local_sagemaker.machines import Machine, serverless
 from local_sagemaker.platform import Platform
 from local_sagemaker.store import Record
 
@@ -103,8 +103,9 @@ class Variant:
         self.port = free_port()
         log = self.place / "log"
         machines = self.platform.machines
-        limit = self.serverless.get("MemorySizeInMB", 0)
-        self.machine = machines.serve(self.container["Image"], model, self.port, variables, log, limit)
+        small = self.serverless
+        flags = serverless(small["MemorySizeInMB"]) if small else machines.limits(self.config["InstanceType"], log)
+        self.machine = machines.serve(self.container["Image"], model, self.port, variables, log, flags)
         self._reader = threading.Thread(target=self._pass_on_log, args=(self.machine, log), daemon=True)
         self._reader.start()
 

@@ -36,7 +36,13 @@ def test_a_variant_that_is_stopped_while_its_machine_starts_leaves_none_behind(t
     platform = Platform(tmp_path, store, Objects(store), machines)
     container = {"Image": "image", "Mode": "MultiModel", "ModelDataUrl": "s3://bucket/models/"}
     stream = LogStream(REGION, "group", "stream")
-    variant = Variant(platform, {"VariantName": "one"}, container, platform.place("endpoints", "one"), stream)
+    variant = Variant(
+        platform,
+        {"VariantName": "one", "InstanceType": "ml.m5.large"},
+        container,
+        platform.place("endpoints", "one"),
+        stream,
+    )
     refused: list[Exception] = []
 
     def start() -> None:
