@@ -19,8 +19,9 @@ import psutil
 from desk import ask
 
 _LABEL, _VARIABLE = "local-sagemaker", "LOCAL_SAGEMAKER"
-# An engine may be about to make a container whose client has ended already.
-_LOOKS, _BETWEEN_LOOKS = 3, 0.5
+# A program may be about to start another; an engine may be about to make a container whose client has ended already,
+# and that takes longer: the guard looks on until nothing has come for two seconds.
+_LOOKS, _GUARDS_LOOKS, _MOST_LOOKS, _BETWEEN_LOOKS = 2, 5, 40, 0.5
 
 
 def label(state: Path) -> str:
@@ -33,11 +34,13 @@ def mark(state: Path) -> dict[str, str]:
     return {_VARIABLE: _identity(state)}
 
 
-def end(state: Path, engine: str | None) -> None:
-    """End every container and process that an earlier server with this state has left."""
-    for look in range(_LOOKS):
+def end(state: Path, engine: str | None, looks: int = _LOOKS) -> None:
+    """End every container and process that an earlier server with this state has left; so many looks find nothing."""
+    quiet = 0
+    for _ in range(_MOST_LOOKS):
         found = [*_end_processes(state), *(_end_containers(state, engine) if engine else [])]
-        if look and not found:
+        quiet = 0 if found else quiet + 1
+        if quiet == looks:
             return
         time.sleep(_BETWEEN_LOOKS if engine or found else 0)
 
@@ -57,7 +60,7 @@ def _end_containers(state: Path, engine: str) -> list[str]:
     networks = ask(engine, "network", "ls", "--quiet", "--filter", f"label={label(state)}").split()
     if networks:
         ask(engine, "network", "rm", *networks)
-    return containers
+    return containers + networks
 
 
 def _identity(state: Path) -> str:
@@ -80,4 +83,4 @@ def guarded(state: Path, engine: str | None) -> Iterator[None]:
 
 if __name__ == "__main__":
     sys.stdin.read()  # to its end: that is when nobody holds the other side any more
-    end(Path(sys.argv[1]), sys.argv[2] or None)
+    end(Path(sys.argv[1]), sys.argv[2] or None, _GUARDS_LOOKS if sys.argv[2] else _LOOKS)

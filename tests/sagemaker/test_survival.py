@@ -1,14 +1,21 @@
 """local_sagemaker is killed: what ran is gone, what was finished is there, what was in service is again."""
 
 import json
+import subprocess
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
+import stand_ins
 import test_endpoints
-from started import BUCKET, Api, running, wait
+import test_several_hosts
+import test_tuning_jobs
+from started import BUCKET, DESK, Api, running, wait
+
+import ways
 
 
 def programs(fake_venv: Path) -> list[psutil.Process]:
@@ -45,6 +52,81 @@ def test_a_killed_server_leaves_nothing_running_and_loses_nothing_finished(tmp_p
         assert third.keys("changing/") == ["changing/b"]
         assert third.s3.get_object(Bucket=BUCKET, Key="changing/b")["Body"].read() == b"2"
     assert not [process for process in programs(venv) if process.pid not in before]
+
+
+def begin_endpoint(api: Api) -> None:
+    test_endpoints.deploy(api, "served", api.model("phoenix"))
+
+
+def begin_tuning(api: Api) -> None:
+    content = test_tuning_jobs.request("tuned", "Random", 4, {"ContinuousParameterRanges": [test_tuning_jobs.RATE]})
+    content["TrainingJobDefinition"]["StaticHyperParameters"] = {"epochs": "10000", "pause": "0.1"}
+    api.sagemaker.create_hyper_parameter_tuning_job(**content)
+
+
+def begin_transform(api: Api) -> None:
+    for number in range(20):
+        api.put(f"many/{number}.png", b"picture")
+    test_endpoints.begin_transform(api, "transformed", "many", "slow")
+
+
+def begin_pair(api: Api) -> None:
+    api.train("pair", {"epochs": "10000", "pause": "0.1"}, ResourceConfig=test_several_hosts.TWO)
+
+
+@pytest.mark.parametrize(
+    ("begin", "programs_of_it", "operation", "name", "status"),
+    [
+        (begin_endpoint, 1, "describe_endpoint", {"EndpointName": "served"}, "EndpointStatus"),
+        (
+            begin_tuning,
+            2,
+            "describe_hyper_parameter_tuning_job",
+            {"HyperParameterTuningJobName": "tuned"},
+            "HyperParameterTuningJobStatus",
+        ),
+        (begin_transform, 1, "describe_transform_job", {"TransformJobName": "transformed"}, "TransformJobStatus"),
+        (begin_pair, 2, "describe_training_job", {"TrainingJobName": "pair"}, "TrainingJobStatus"),
+    ],
+    ids=["endpoint", "tuning job", "transform job", "two hosts"],
+)
+def test_whatever_runs_ends_with_a_killed_server_and_says_so_after_it(
+    tmp_path: Path, begin: Any, programs_of_it: int, operation: str, name: dict[str, str], status: str
+) -> None:
+    venv, state = stand_ins.venv(tmp_path / "venv"), tmp_path / "state"
+    ours = lambda: programs(venv / "bin")  # noqa: E731
+    with running(state, venv) as first:
+        begin(first)
+        wait(ours, lambda found: len(found) == programs_of_it)
+        first.process.kill()
+        wait(ours, lambda found: not found, 20)
+    with running(state, venv) as second:
+        record = getattr(second.sagemaker, operation)(**name)
+        if operation == "describe_endpoint":
+            assert test_endpoints.settled(second, "served")["EndpointStatus"] == "InService"
+        else:
+            assert (record[status], "local_sagemaker ended" in record["FailureReason"]) == ("Failed", True)
+            assert ours() == []
+    assert ours() == []
+
+
+# Plays an engine that has been asked for a container, and makes it only when it is looked for the third time.
+_LATE = """#!/bin/sh
+cd "$(dirname "$0")"
+case "$1" in
+ps) echo look >> looks; [ -e removed ] || [ "$(wc -l < looks)" -lt 3 ] || echo late ;;
+rm) echo "$*" >> removed ;;
+esac
+"""
+
+
+def test_a_container_that_an_engine_makes_late_is_found_too(tmp_path: Path) -> None:
+    engine = tmp_path / "engine"
+    engine.write_text(_LATE)
+    engine.chmod(0o755)
+    argv = [str(DESK), "-m", "local_sagemaker.leftovers", str(tmp_path / "state"), str(engine)]
+    subprocess.run(argv, stdin=subprocess.DEVNULL, check=True, timeout=60, cwd=ways.ROOT / "scripts")
+    assert (tmp_path / "removed").read_text() == "rm --force late\n"
 
 
 def deleted_and_overwritten(api: Api) -> None:
