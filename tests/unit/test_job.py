@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from image_classifier import artifact, machine, networks
 from image_classifier.errors import UserError
 from image_classifier.training import job as job_module
+from image_classifier.training.sources import PictureSource
 from image_classifier.training.stopping import Stopped
 from jobs import run
 
@@ -214,3 +215,19 @@ def test_other_settings_or_data_do_not_resume_from_the_same_directory(
     folders(tmp_path / "more" / "train", {"amber": 6}, seed=4)
     run(tmp_path, tmp_path / "more", weights_dir, FEATURES)
     assert "epoch=1;" in capsys.readouterr().out
+
+
+def test_a_job_takes_its_features_from_an_earlier_job_s_channel(
+    tmp_path: Path, data: Path, weights_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    chosen = {**FEATURES, "compile": "off"}
+    trial = {**chosen, "learning_rate": "0.02", "epochs": "3"}
+    alone = weights_of(run(tmp_path / "alone", data, weights_dir, trial))
+    run(tmp_path / "first", data, weights_dir, chosen)
+    channel = tmp_path / "second" / "input" / "data" / "features"
+    channel.parent.mkdir(parents=True)
+    channel.symlink_to(tmp_path / "first" / "checkpoints" / "features")
+    monkeypatch.setattr(PictureSource, "batches", lambda *_arguments, **_named: pytest.fail("a picture is read again"))
+    caplog.clear()
+    assert weights_of(run(tmp_path / "second", data, weights_dir, trial)) == alone
+    assert sum("kept from an earlier run" in message for message in caplog.messages) == 3  # train, validation, test

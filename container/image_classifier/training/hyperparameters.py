@@ -98,7 +98,12 @@ class Hyperparameters(BaseModel):
         "auto",
         description="`auto`: add compiled variants for CPUs to the artifact, in fp32 and int8, with what was measured.",
     )
-    seed: int = Field(0, ge=0, le=2**31 - 1, description="Same seed, data and machine: same weights.")
+    seed: int = Field(
+        0,
+        ge=0,
+        le=2**31 - 1,
+        description="Same seed, data and machine: same weights; nearly so on a GPU, where sums have no fixed order.",
+    )
 
     debug: Literal["off", "light", "full"] = Field(
         "light",
