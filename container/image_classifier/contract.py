@@ -145,6 +145,13 @@ class Settings(BaseModel):
         description="Pictures in one request body, at most; beyond it 413. 1000 when unset, in a batch transform, "
         "which fills its bodies by size alone, 100000.",
     )
+    worker_max_mb: int | None = Field(
+        None,
+        alias="CLASSIFIER_WORKER_MAX_MB",
+        ge=64,
+        description="Resident memory, in MiB, at which a worker is replaced by a fresh one, between two requests; "
+        "never when unset. For a script that leaks.",
+    )
     top_k: int = Field(
         5,
         alias="CLASSIFIER_TOP_K",

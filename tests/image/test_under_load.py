@@ -26,11 +26,21 @@ def output_fn(prediction, accept):
 """
 
 
+LEAKING = """
+import time
+kept = []
+def predict_fn(data, model):
+    kept.append(bytes(5 << 20).replace(b"\\0", b"x"))
+    time.sleep(0.05)
+    return data
+"""
+
+
 @contextmanager
-def answering(folder: Path) -> Iterator[Server]:
+def answering(folder: Path, more: str = "", **environment: str) -> Iterator[Server]:
     (folder / "model" / "code").mkdir(parents=True)
-    (folder / "model" / "code" / "inference.py").write_text(SCRIPT)
-    environment = {"SAGEMAKER_MODEL_SERVER_WORKERS": "2"}
+    (folder / "model" / "code" / "inference.py").write_text(SCRIPT + more)
+    environment = {"SAGEMAKER_MODEL_SERVER_WORKERS": "2", **environment}
     with serving(folder / "model", folder / "log", environment=environment) as server:
         server.wait_until_ready()
         until(lambda: alive(server) == 2, server)
@@ -111,3 +121,25 @@ def test_a_worker_that_is_killed_under_load_costs_only_the_request_it_had(tmp_pa
             caller.result()
         assert set(statuses) <= {"200", "503", "504"}, statuses
         assert statuses.total() - statuses["200"] <= kills, statuses
+
+
+def test_workers_that_grow_are_replaced_under_load_and_nothing_is_lost(tmp_path: Path) -> None:
+    statuses: Counter[int] = Counter()
+    stop = threading.Event()
+
+    def call(server: Server) -> None:
+        while not stop.is_set():
+            statuses[server.invoke("0", "text/plain").status] += 1
+
+    with answering(tmp_path, LEAKING, CLASSIFIER_WORKER_MAX_MB="600") as server, ThreadPoolExecutor(4) as pool:
+        before = {worker.pid for worker in server.workers()}
+        callers = [pool.submit(call, server) for _ in range(4)]
+        try:
+            until(lambda: len(before - {worker.pid for worker in server.workers()}) == 2, server)
+            until(lambda: alive(server) == 2, server)
+        finally:
+            stop.set()
+        for caller in callers:
+            caller.result()
+        assert set(statuses) == {200}, statuses
+        assert max(worker.memory for worker in server.workers()) < 1200 << 20

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -27,6 +28,7 @@ from image_classifier.serving.telemetry import Telemetry
 logger = logging.getLogger(__name__)
 
 CUSTOM_ATTRIBUTES_HEADER = "X-Amzn-SageMaker-Custom-Attributes"
+EMPTY_SECONDS = 5  # for the requests at work to be answered, while others wait
 ATTRIBUTES_LIMIT = 1024  # characters; SageMaker passes on no more
 
 
@@ -67,6 +69,7 @@ class Door:
     def __post_init__(self) -> None:
         self.deadlines = Deadlines(self.settings.request_seconds)
         self._working: set[asyncio.Task[web.Response]] = set()
+        self._grown: dict[int, Model] = {}  # by the process id of a worker
         self.bodies = Budget(self.server.sizing.bodies)
         self._uploads = Gate(self.server.sizing.uploads, self.server.sizing.queue)
         self.telemetry.gauge("classifier_in_flight", "Requests not answered yet.", lambda: self.in_flight)
@@ -197,8 +200,20 @@ class Door:
             f"/predictions/{model.name}", data=body, headers=headers, timeout=timeout
         ) as response:
             content = await response.read()
+            if pid := response.headers.get(wire.GROWN):
+                self._grown[int(pid)] = model
             self.telemetry.predicted(response.headers.get(wire.STAGES, ""), time.monotonic() - come)
             return translate(response, content)
+
+    async def replace_grown(self) -> None:
+        """Replace a worker that said it has grown, if one did, while no request is at work: none is lost with it."""
+        if not self._grown:
+            return
+        pid, model = self._grown.popitem()
+        with suppress(TimeoutError):  # it will say so again
+            async with self._uploads.emptied(EMPTY_SECONDS), model.gate.emptied(EMPTY_SECONDS):
+                logger.info("The worker %d has grown beyond CLASSIFIER_WORKER_MAX_MB and is replaced.", pid)
+                await self.server.replace_worker(model.name, pid)
 
     def _worker_headers(self, request: web.Request, own_formats: bool) -> dict[str, str]:
         custom = request.headers.get(CUSTOM_ATTRIBUTES_HEADER, "")

@@ -1,6 +1,8 @@
 """Admission: so many requests at work, so many waiting, and no more."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from image_classifier.errors import RequestError
 
@@ -14,6 +16,7 @@ class Gate:
     """
 
     def __init__(self, slots: int, queue: int) -> None:
+        self._slots = slots
         self._free = asyncio.Semaphore(slots)
         self._queue = queue
         self.waiting = 0
@@ -35,3 +38,20 @@ class Gate:
     def leave(self) -> None:
         """Give the slot back."""
         self._free.release()
+
+    @asynccontextmanager
+    async def emptied(self, patience: float) -> AsyncIterator[None]:
+        """Nobody is inside during the block; who comes meanwhile waits, and who came before goes first.
+
+        Raises:
+            TimeoutError: somebody stayed inside for longer than the patience, in seconds.
+        """
+        slots = [asyncio.ensure_future(self._free.acquire()) for _ in range(self._slots)]
+        try:
+            async with asyncio.timeout(patience):
+                await asyncio.gather(*slots)
+            yield
+        finally:
+            for slot in slots:
+                if not slot.cancelled():
+                    self._free.release()

@@ -34,6 +34,7 @@ PARENT_ATTEMPTS = 3
 UNLOAD_SECONDS = 20
 END_SECONDS = 3  # for a worker to end by itself
 STATUS_SECONDS = 2
+REPLACE_SECONDS = 30
 UNSENT = ("Accept", "Accept-Encoding", "User-Agent")  # a worker would read each, with four system calls
 
 
@@ -155,6 +156,18 @@ class ModelServer:
             else:
                 said.unlink(missing_ok=True)
         return alive
+
+    async def replace_worker(self, name: str, pid: int) -> None:
+        """End a worker that has no request; MMS starts another. Waits until one is ready, where this was the last."""
+        said = loaded_file(self.folder, name, pid)
+        if not said.exists():  # not of this model, or ended by itself
+            return
+        said.unlink()
+        with suppress(psutil.Error):
+            psutil.Process(pid).kill()
+        end = asyncio.get_running_loop().time() + REPLACE_SECONDS
+        while not self.ready_workers(name) and asyncio.get_running_loop().time() < end:
+            await asyncio.sleep(0.05)
 
     async def _manage(
         self, method: str, path: str, seconds: float, query: Mapping[str, str] | None = None

@@ -63,6 +63,7 @@ class MultiModelDoor(Door):
         """Load the models again whose workers died for good: nobody else would."""
         while True:
             await asyncio.sleep(WATCH_SECONDS)
+            await self.replace_grown()
             for name, model in list(self.models.items()):
                 if self._is_lost(model):
                     logger.warning("All workers of the model %s died; it is loaded again.", name)

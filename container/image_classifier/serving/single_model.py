@@ -122,6 +122,7 @@ class SingleModelDoor(Door):
                 last = time.monotonic()
             elif time.monotonic() - last > PATIENCE_SECONDS + 3 * self.load_seconds:
                 raise PlatformError("All workers died, and none came back; the reason is in the log above.")
+            await self.replace_grown()
             await asyncio.sleep(WATCH_SECONDS)
 
     def _tell(self, alive: int) -> None:

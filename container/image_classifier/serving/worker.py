@@ -7,6 +7,7 @@ When memory runs out the kernel chooses whom it ends. Let it be the worker that 
 else another worker, which is replaced; never Java or the front door, which all models need.
 """
 
+import logging
 import os
 import signal
 from contextlib import suppress
@@ -14,9 +15,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from image_classifier.contract import Settings
 from image_classifier.serving import handler
-from image_classifier.serving.wire import LOAD_ERROR_ENV, load_error_file, loaded_file
+from image_classifier.serving.sizing import MIB
+from image_classifier.serving.wire import GROWN, LOAD_ERROR_ENV, load_error_file, loaded_file
+
+logger = logging.getLogger(__name__)
 
 LOADING, LOADED = 1000, 500  # of oom_score_adj: the highest is ended first, Java has 0
 GRACE = 2  # seconds in which the front door answers 504 before the worker ends
@@ -29,15 +35,33 @@ def handle(data: list[dict[str, bytes]] | None, context: Any) -> list[bytes] | N
         return None
     signal.setitimer(signal.ITIMER_REAL, _deadline())
     try:
-        return handler.handle(data, context)
+        replies = handler.handle(data, context)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+    if (most := _most()) and _resident() > most:
+        for index in range(len(data)):
+            context.set_response_header(index, GROWN, str(os.getpid()))
+    return replies
 
 
 @cache
 def _deadline() -> int:
     """Seconds; read once, since a worker's environment does not change."""
     return Settings.from_environment().request_seconds + GRACE
+
+
+@cache
+def _most() -> int:
+    """Bytes beyond which this worker wants to be replaced, 0 for never; worked out when the model has been loaded."""
+    most = (Settings.from_environment().worker_max_mb or 0) * MIB
+    if not 0 < most <= _resident():
+        return most
+    logger.warning("CLASSIFIER_WORKER_MAX_MB is ignored: a worker with this model takes %d MiB.", _resident() // MIB)
+    return 0
+
+
+def _resident() -> int:
+    return int(psutil.Process().memory_info().rss)
 
 
 def _load(context: Any) -> None:
@@ -51,6 +75,7 @@ def _load(context: Any) -> None:
         load_error_file(folder, context.model_name).unlink(missing_ok=True)
         os._exit(1)
     _offer_to_kernel(LOADED)
+    _most()
     loaded_file(folder, context.model_name, os.getpid()).touch()
 
 

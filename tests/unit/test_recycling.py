@@ -1,0 +1,110 @@
+"""A worker that has grown is replaced between two requests: while nobody is at work, and nobody is lost."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from calls import context
+from house import JPEG, House, Run
+from image_classifier.serving import handler, wire, worker
+from image_classifier.serving.gate import Gate
+from image_classifier.serving.sizing import MIB
+
+
+def test_a_gate_is_emptied_after_those_who_came_before_and_lets_in_those_who_come_later() -> None:
+    async def go() -> None:
+        gate, order = Gate(2, 10), list[str]()
+
+        async def visit(name: str) -> None:
+            await gate.enter()
+            order.append(name)
+            await asyncio.sleep(0.02)
+            gate.leave()
+
+        async def empty() -> None:
+            async with gate.emptied(5):
+                order.append("empty")
+                await asyncio.sleep(0.05)
+                order.append("still empty")
+
+        before = [asyncio.create_task(visit("before")) for _ in range(4)]
+        await asyncio.sleep(0)
+        emptying = asyncio.create_task(empty())
+        await asyncio.sleep(0.001)
+        after = [asyncio.create_task(visit("after")) for _ in range(3)]
+        await asyncio.gather(emptying, *before, *after)
+        assert order == ["before"] * 4 + ["empty", "still empty"] + ["after"] * 3
+
+    asyncio.run(go())
+
+
+def test_who_stays_inside_for_too_long_is_not_waited_for_and_no_slot_is_lost() -> None:
+    async def go() -> None:
+        gate = Gate(2, 0)
+        await gate.enter()
+        with pytest.raises(TimeoutError):
+            async with gate.emptied(0.05):
+                raise AssertionError
+        await asyncio.wait_for(gate.enter(), 1)
+        gate.leave()
+        gate.leave()
+        async with gate.emptied(0.05):
+            pass
+
+    asyncio.run(go())
+
+
+def test_a_worker_that_says_it_has_grown_is_replaced_while_no_request_is_at_work(run: Run) -> None:
+    async def talk(house: House) -> None:
+        replaced: list[tuple[str, int, int]] = []
+
+        async def replace_worker(name: str, pid: int) -> None:
+            replaced.append((name, pid, len(house.door._working)))
+            await asyncio.sleep(0.1)
+
+        house.door.server.replace_worker = replace_worker  # type: ignore[method-assign]
+        await house.door.replace_grown()
+        house.mms.headers[wire.GROWN], house.mms.delay = "4242", 0.2
+        assert (await house.client.post("/invocations", data=b"x", headers=JPEG)).status == 200
+        del house.mms.headers[wire.GROWN]
+        asked = [asyncio.ensure_future(house.client.post("/invocations", data=b"x", headers=JPEG)) for _ in range(8)]
+        await house.mms.started.wait()
+        await asyncio.sleep(0.1)
+        await house.door.replace_grown()
+        assert replaced == [("model", 4242, 0)]
+        assert {(await each).status for each in asked} == {200}
+        await house.door.replace_grown()
+        assert len(replaced) == 1
+
+    run(talk)
+
+
+@pytest.fixture
+def sizes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[SimpleNamespace]:
+    """What the worker's process takes, as the test says."""
+    told = SimpleNamespace(mib=100)
+    monkeypatch.setattr(worker, "_resident", lambda: told.mib * MIB)
+    monkeypatch.setattr(handler, "handle", lambda data, _context: [b"x"] * len(data))
+    worker._most.cache_clear()
+    worker._deadline.cache_clear()
+    yield told
+    worker._most.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("mark", "before", "after", "grown"),
+    [("200", 100, 201, True), ("200", 100, 200, False), ("200", 250, 300, False), ("", 100, 10_000, False)],
+)
+def test_a_worker_says_so_when_it_grew_beyond_the_mark(
+    sizes: SimpleNamespace, monkeypatch: pytest.MonkeyPatch, mark: str, before: int, after: int, grown: bool
+) -> None:
+    monkeypatch.setenv("CLASSIFIER_WORKER_MAX_MB", mark)
+    sizes.mib = before
+    worker._most()  # as at the end of a load
+    sizes.mib = after
+    made = context(Path("model"), {}, {})
+    worker.handle([{"body": b""}, {"body": b""}], made)
+    assert [wire.GROWN in made.get_response_headers(index) for index in range(2)] == [grown] * 2
