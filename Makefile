@@ -26,7 +26,7 @@ export IMAGE
 
 .PHONY: help demo setup desk lock fmt lint typecheck test bench build sbom push infra train serve report doctor clean \
 	ready prepare named-setup named-build named-desk named-v3 lock-pypi lock-cpu local-sagemaker v3 test-product test-desk \
-	sm-upload sm-train sm-tune sm-deploy sm-predict sm-transform sm-report sm-clean sm-notebook sm-v3
+	sm-upload sm-train sm-tune sm-deploy sm-pack sm-predict sm-transform sm-report sm-clean sm-notebook sm-v3
 
 help: ## list the targets
 	@echo "usage: make TARGET [NAME=value ...]"
@@ -120,8 +120,11 @@ sm-train: desk ## SageMaker: train on the uploaded pictures (SET="instance_type=
 sm-tune: desk ## SageMaker: search for good hyperparameters (SET="trials=8", WARM_START=tuning job)
 	@$(WORKFLOW) tune $(if $(WARM_START),--warm-start "$(WARM_START)") $(SETTINGS)
 
-sm-deploy: desk ## SageMaker: a model behind an endpoint (JOB=training or tuning job)
+sm-deploy: desk ## SageMaker: a model behind an endpoint (JOB=job, folder or archive)
 	@$(WORKFLOW) deploy $(if $(JOB),--job "$(JOB)") $(SETTINGS)
+
+sm-pack: desk ## SageMaker: a model.tar.gz of a model here (MODEL=folder, CODE=folder with inference.py), for JOB=
+	@$(WORKFLOW) pack --model "$(MODEL)" $(if $(CODE),--code "$(CODE)")
 
 sm-predict: desk ## SageMaker: ask the endpoint (DATA=picture or folder, TOP_K=labels, MODEL_NAME=one of many)
 	@$(WORKFLOW) predict --path "$(DATA)" $(if $(MODEL_NAME),--model-name "$(MODEL_NAME)") $(if $(TOP_K),--top-k $(TOP_K)) $(SETTINGS)

@@ -16,7 +16,10 @@ app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None, help=__doc__
 )
 Set = Annotated[list[str], typer.Option("--set", metavar="NAME=VALUE", help="A value of sagemaker.toml, for this run.")]
-Job = Annotated[str, typer.Option(help="Training job, tuning job or s3://.../model.tar.gz; the last job unless given.")]
+Job = Annotated[
+    str,
+    typer.Option(help="Training job, tuning job, s3://.../model.tar.gz or a folder here; the last job unless given."),
+]
 Endpoint = Annotated[str, typer.Option(help="Name of the endpoint; the project's unless given.")]
 NO_SET: list[str] = []
 
@@ -55,6 +58,17 @@ def deploy(job: Job = "", endpoint: Endpoint = "", values: Set = NO_SET) -> None
     from workflow.deploy import deploy as work
 
     explained(lambda: work(read(values), job, endpoint))
+
+
+@app.command()
+def pack(
+    model: Annotated[Path, typer.Option(help="Folder of a model, such as `make train` leaves.")],
+    code: Annotated[Path | None, typer.Option(help="Folder with your own inference.py.")] = None,
+) -> None:
+    """Make a model.tar.gz of a model that was trained here; `deploy --job` takes it."""
+    from workflow.pack import pack as work
+
+    print(f"artifact: {work(model, code)}")
 
 
 @app.command()

@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError
@@ -58,6 +60,19 @@ def uploaded(settings: Settings) -> str:
     if not client(settings, "s3").list_objects_v2(Bucket=bucket, Prefix=f"{key}/", MaxKeys=1)["KeyCount"]:
         raise DeskError(f"nothing is at {settings.data_uri} yet; send your pictures: make sm-upload DATA=folder")
     return settings.data_uri
+
+
+def send_once(settings: Settings, file: Path, uri: str) -> bool:
+    """Send a file to a place of the bucket that is named after its content; whether it was not there yet."""
+    s3, key = client(settings, "s3"), urlsplit(uri).path.lstrip("/")
+    try:
+        s3.head_object(Bucket=settings.bucket, Key=key)
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "404":
+            raise
+        s3.upload_file(str(file), settings.bucket, key)
+        return True
+    return False
 
 
 def explained(work: Callable[[], None]) -> None:

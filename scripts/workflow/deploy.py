@@ -2,13 +2,14 @@
 
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from botocore.exceptions import ClientError
 
 from desk import DeskError
-from workflow import endpoint_log, scaling, serving
+from workflow import endpoint_log, pack, scaling, serving
 from workflow.account import LOOK_EVERY, SCREEN, client, new_name, newest
 from workflow.settings import Settings
 
@@ -23,7 +24,8 @@ def deploy(settings: Settings, source: str = "", endpoint: str = "") -> None:
 
     Args:
         settings: of the desk.
-        source: a training job, a tuning job (its best) or s3://.../model.tar.gz; empty: the last training job.
+        source: a training job, a tuning job (its best), s3://.../model.tar.gz, or a folder or archive here; empty: the
+            last training job.
         endpoint: its name; the project's when empty.
     """
     serving.check(settings)
@@ -107,6 +109,8 @@ def find_artifact(settings: Settings, source: str) -> str:
     """The artifact that a source means; DeskError where there is none."""
     if source.startswith("s3://"):
         return source
+    if source and Path(source).exists():
+        return pack.send(settings, Path(source))
     sagemaker = client(settings, "sagemaker")
     job = source or newest(settings, StatusEquals="Completed")
     try:

@@ -2,12 +2,9 @@
 
 import hashlib
 from pathlib import Path
-from urllib.parse import urlsplit
-
-from botocore.exceptions import ClientError
 
 from desk import DeskError
-from workflow.account import SCREEN, client
+from workflow.account import SCREEN, send_once
 from workflow.settings import Settings, existing
 
 IN_THE_IMAGE = "image"  # the setting for weights that docker/weights held when the image was built
@@ -50,16 +47,6 @@ def _place(settings: Settings, weights: str) -> str:
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()[:16]
     folder = settings.below("weights", digest)  # of its own: the image finds one file there, and its name says of what
-    _send_once(settings, file, f"{folder}/{file.name}")
+    if send_once(settings, file, f"{folder}/{file.name}"):
+        SCREEN.print(f"weights: {folder}/{file.name}")
     return folder + "/"
-
-
-def _send_once(settings: Settings, file: Path, uri: str) -> None:
-    s3, key = client(settings, "s3"), urlsplit(uri).path.lstrip("/")
-    try:
-        s3.head_object(Bucket=settings.bucket, Key=key)
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "404":
-            raise
-        s3.upload_file(str(file), settings.bucket, key)
-        SCREEN.print(f"weights: {uri}")
