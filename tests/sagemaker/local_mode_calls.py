@@ -45,5 +45,5 @@ finally:
 batch = estimator.transformer(
     1, "local", strategy="SingleRecord", accept="application/json", output_path=f"file://{folder}/answers"
 )
-batch.transform(f"file://{folder}/batch", content_type="image/png", wait=True)
+batch.transform(f"file://{folder}/batch", content_type="image/png", wait=False)  # done by then; waiting asks AWS
 print(json.dumps(answer))
