@@ -41,13 +41,19 @@ def estimator(settings: Settings, debugger: Mapping[str, Any] = debugging.WITHOU
         enable_network_isolation=settings.network_isolation,
         volume_kms_key=instances.volume_key(settings, settings.instance_type),
         output_kms_key=settings.kms_key or None,
-        subnets=settings.vpc.subnets or None,
-        security_group_ids=settings.vpc.security_groups or None,
-        encrypt_inter_container_traffic=settings.encrypt_traffic,
         tags=settings.labels,
+        **_network(settings),
         **debugger,
         **spot,
     )
+
+
+def _network(settings: Settings) -> dict[str, Any]:
+    return {
+        "subnets": settings.vpc.subnets or None,
+        "security_group_ids": settings.vpc.security_groups or None,
+        "encrypt_inter_container_traffic": settings.encrypt_traffic,
+    }
 
 
 def train(settings: Settings, wait: bool = True) -> None:
