@@ -57,10 +57,14 @@ class Running:
         try:
             return self.process.wait(self.command.grace)
         except subprocess.TimeoutExpired:
-            if self.command.kill:
-                subprocess.run(self.command.kill, check=False, capture_output=True)
-            self.process.kill()
-            return self.process.wait()
+            return self.kill()
+
+    def kill(self) -> int:
+        """The end by force, at once; the exit code."""
+        if self.command.kill:
+            subprocess.run(self.command.kill, check=False, capture_output=True)
+        self.process.kill()
+        return self.process.wait()
 
 
 @contextmanager

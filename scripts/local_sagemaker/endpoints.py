@@ -218,15 +218,17 @@ class Endpoints:
         self._store.change(KIND, name, change)
 
     def _look_after(self, name: str, variants: list[Variant]) -> None:
-        """Start machines again that have ended by themselves, as the platform replaces an instance."""
+        """Replace machines that have ended by themselves or answer no pings, as the platform does."""
         while self._live.get(name) is variants:
             for variant in variants:
-                if not variant.alive and self._live.get(name) is variants:
+                if (not variant.alive or variant.hangs) and self._live.get(name) is variants:
                     self._replace(variant)
             time.sleep(_LOOK_AFTER_EVERY)
 
     def _replace(self, variant: Variant) -> None:
         try:
+            if variant.machine:
+                variant.machine.stop()
             variant.start()
         except (StartError, OSError):  # its files may be gone: the endpoint is deleted meanwhile
             time.sleep(_LOOK_AFTER_EVERY)

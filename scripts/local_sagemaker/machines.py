@@ -1,6 +1,7 @@
 """The instances of this desk: a container of the image where an engine answers, else a process of .venv."""
 
 import os
+import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -121,7 +122,7 @@ class Machine:
         if self.running.process.poll() is not None:
             return True
         if self.told and time.monotonic() - self.told > self.running.command.grace:
-            self.running.stop()
+            self.running.kill()
         return False
 
     @property
@@ -141,3 +142,10 @@ class Machine:
         self.tell()
         while not self.ended():
             time.sleep(_POLL)
+
+
+def free_port() -> int:
+    """A port of the loopback address that nobody uses now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -3,7 +3,6 @@
 import hashlib
 import http.client
 import shutil
-import socket
 import tarfile
 import threading
 import time
@@ -16,7 +15,7 @@ from local_sagemaker import archive
 from local_sagemaker.aws import LogStream, Uri
 from local_sagemaker.errors import ApiError
 from local_sagemaker.follower import Follower
-from local_sagemaker.machines import Machine, serverless
+from local_sagemaker.machines import Machine, free_port, serverless
 from local_sagemaker.platform import Platform
 from local_sagemaker.store import Record
 
@@ -24,6 +23,7 @@ LOG_GROUP = "/aws/sagemaker/Endpoints"
 _HEALTHY_WITHIN = 480  # seconds, unless the variant says otherwise
 _PING_TIMEOUT = 2
 _LOOK_EVERY = 0.2
+_PING_EVERY, _FAILED_PINGS = 5.0, 3  # of one in service: as often as seen on AWS; how many may fail is said nowhere
 
 
 class StartError(Exception):
@@ -62,6 +62,8 @@ class Variant:
     machine: Machine | None = None
     busy: int = 0  # requests that are answered now; counted by Endpoints
     closed: bool = False  # stopped for good
+    _pinged: float = 0.0  # when it was asked last
+    _failed: int = 0  # pings in a row
     _reader: threading.Thread | None = None
     _loaded: dict[str, float] = field(default_factory=dict)  # multi-model: name -> last use
     _loading: threading.Lock = field(default_factory=threading.Lock)
@@ -101,12 +103,15 @@ class Variant:
         multi = {"SAGEMAKER_MULTI_MODEL": "true"} if self.many else {}
         variables = {**multi, **(self.container.get("Environment") or {}), **self.variables}
         self.port = free_port()
+        self._loaded.clear()
+        self._pinged, self._failed = time.monotonic(), 0
         log = self.place / "log"
+        known = log.stat().st_size if log.exists() else 0  # of a machine before this one
         machines = self.platform.machines
         small = self.serverless
         flags = serverless(small["MemorySizeInMB"]) if small else machines.limits(self.config["InstanceType"], log)
         self.machine = machines.serve(self.container["Image"], model, self.port, variables, log, flags)
-        self._reader = threading.Thread(target=self._pass_on_log, args=(self.machine, log), daemon=True)
+        self._reader = threading.Thread(target=self._pass_on_log, args=(self.machine, log, known), daemon=True)
         self._reader.start()
 
     def stop(self) -> None:
@@ -124,6 +129,14 @@ class Variant:
     def alive(self) -> bool:
         """Whether `serve` runs."""
         return self.machine is not None and not self.machine.ended()
+
+    @property
+    def hangs(self) -> bool:
+        """Whether the last pings have failed; asks again when it is time."""
+        if time.monotonic() - self._pinged >= _PING_EVERY:
+            self._pinged = time.monotonic()
+            self._failed = 0 if self._ping() else self._failed + 1
+        return self._failed >= _FAILED_PINGS
 
     def invoke(self, body: bytes, headers: Mapping[str, str], timeout: float, target: str = "") -> Answer:
         """POST to /invocations, or to one of many models; OSError or HTTPException when it does not answer."""
@@ -205,8 +218,8 @@ class Variant:
             shutil.rmtree(folder, ignore_errors=True)
             raise model_error(answer, "")
 
-    def _pass_on_log(self, machine: Machine, log: Path) -> None:
-        follower = Follower(log, self.stream)
+    def _pass_on_log(self, machine: Machine, log: Path, known: int) -> None:
+        follower = Follower(log, self.stream, offset=known)
         while not machine.ended():
             follower.read()
             time.sleep(_LOOK_EVERY)
@@ -232,10 +245,3 @@ def model_uri(container: Record) -> str:
     """Where a container's model data lies."""
     source = (container.get("ModelDataSource") or {}).get("S3DataSource") or {}
     return str(container.get("ModelDataUrl") or source.get("S3Uri", ""))
-
-
-def free_port() -> int:
-    """A port of the loopback address that nobody uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -41,13 +41,17 @@ if chosen.get("rules"):
 """
 
 # Answers with its model's name; a model named "broken" never becomes healthy; "refuses" answers 400,
-# as all do to "text", "fails" 500, "slow" after two seconds, "labels" as the image does.
+# as all do to "text", "fails" 500, "slow" after two seconds, "labels" as the image does. Asked with "hang" it
+# answers no ping any more.
 SERVE = """
 import http.server, json, os, pathlib, signal, sys, threading, time
 base = pathlib.Path(os.environ["SAGEMAKER_BASE_DIR"])
 model = base / "model"
 name = (model / "name").read_text() if (model / "name").exists() else ""
 models = {}
+hanging = threading.Event()
+if os.environ.get("STAND_IN") == "late":
+    time.sleep(60)
 if name == "broken":
     print("the model is broken", flush=True)
     sys.exit(1)
@@ -62,6 +66,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def do_GET(self):
+        if hanging.is_set():
+            time.sleep(60)
         self.answer(200, {})
 
     def do_DELETE(self):
@@ -84,6 +90,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             time.sleep(2)
         if body == b"end":
             os._exit(1)
+        if body == b"hang":
+            hanging.set()
         who = name if self.path == "/invocations" else models[self.path.split("/")[2]]
         if who == "labels":
             return self.answer(200, {"topk_labels": ["dog", "cat"], "topk_probs": [0.75, 0.25]})

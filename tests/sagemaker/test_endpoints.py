@@ -140,6 +140,16 @@ def test_a_machine_that_ends_is_replaced(api: Api) -> None:
     api.sagemaker.delete_endpoint(EndpointName="mortal")
 
 
+def test_a_machine_that_answers_no_pings_is_replaced(api: Api) -> None:
+    deploy(api, "stiff", api.model("sleeper"))
+    assert said(invoke(api, "stiff", b"hang"))["model"] == "sleeper"
+    log = lambda: [line for line in api.log_lines(f"{GROUP}/stiff", "") if "GET /ping" in line]  # noqa: E731
+    before = len(log())
+    wait(log, lambda lines: len(lines) > before, 60)  # only a new one says that it has answered a ping
+    wait(lambda: invoke(api, "stiff"), lambda answer: said(answer)["model"] == "sleeper")
+    api.sagemaker.delete_endpoint(EndpointName="stiff")
+
+
 def test_many_models_behind_one_endpoint_make_room_for_each_other(api: Api) -> None:
     for name in ("ant", "bee"):
         api.model(name)
