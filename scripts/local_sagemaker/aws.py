@@ -135,19 +135,21 @@ class LogStream:
         with contextlib.suppress(Exception):
             self._logs.create_log_stream(group, stream)
 
-    def put(self, lines: Iterable[str]) -> None:
-        """Append lines, with the time of now."""
-        now = int(time.time() * 1000)
+    def put(self, lines: Iterable[str], moment: float = 0) -> None:
+        """Append lines, with a time in seconds since 1970, or that of now."""
+        now = int((moment or time.time()) * 1000)
         events = [{"timestamp": now, "message": line[:_EVENT_BYTES]} for line in lines if line]
         if events:
             self._logs.put_log_events(self._group, self._stream, events)
 
 
-def put_metric(region: str, namespace: str, dimensions: Mapping[str, str], name: str, value: float) -> None:
-    """One value of a metric, where the SDK's analytics and alarms look for it."""
+def put_metric(
+    region: str, namespace: str, dimensions: Mapping[str, str], name: str, value: float, moment: float = 0
+) -> None:
+    """One value of a metric of a time or of now, where the SDK's analytics and alarms look for it."""
     backend: Any = get_backend("cloudwatch")[ACCOUNT][region]
     of = [{"Name": key, "Value": text} for key, text in dimensions.items()]
-    now = datetime.now(UTC).replace(tzinfo=None)  # moto compares times without a zone
+    now = datetime.fromtimestamp(moment or time.time(), UTC).replace(tzinfo=None)  # moto compares times without a zone
     datum = {"MetricName": name, "Value": value, "Dimensions": of, "Timestamp": now}
     backend.put_metric_data(namespace, [datum])
 

@@ -9,6 +9,7 @@ from local_sagemaker.aws import Uri, arn
 from local_sagemaker.errors import invalid
 from local_sagemaker.listing import page
 from local_sagemaker.platform import Platform
+from local_sagemaker.replay import replay
 from local_sagemaker.store import Record, public
 from local_sagemaker.training_run import KIND, TrainingRun, enter
 
@@ -90,7 +91,7 @@ class TrainingJobs:
         return page(request, "TrainingJobSummaries", summaries)
 
     def recover(self) -> None:
-        """After a restart: what ran then has ended without a result."""
+        """After a restart: what ran then has ended without a result; what jobs have said is told again."""
         reason = "InternalServerError: local_sagemaker ended while the job ran; start the job again."
 
         def change(record: Record) -> None:
@@ -100,6 +101,7 @@ class TrainingJobs:
         for job in self._store.all(KIND):
             if job["TrainingJobStatus"] not in ENDED:
                 self._store.change(KIND, job["TrainingJobName"], change)
+            replay(self._platform, job)
 
 
 def check(request: Record) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -34,6 +35,7 @@ def test_a_killed_server_leaves_nothing_running_and_loses_nothing_finished(tmp_p
     with running(state, venv) as first:
         first.train("done", {"learning_rate": "0.03"})
         finished = first.ended("done")
+        said = told(first)
         test_endpoints.deploy(first, "survivor", first.model("phoenix"))
         first.train("lost", {"epochs": "10000", "pause": "0.1"})
         wait(lambda: [p for p in programs(venv) if p.pid not in before], lambda found: len(found) >= 2)
@@ -42,6 +44,8 @@ def test_a_killed_server_leaves_nothing_running_and_loses_nothing_finished(tmp_p
     with running(state, venv) as second:
         again = second.sagemaker.describe_training_job(TrainingJobName="done")
         assert {**again, "ResponseMetadata": None} == {**finished, "ResponseMetadata": None}
+        assert told(second) == said
+        assert (len(said[0]), said[1]) == (3, [2.0])
         assert second.s3.head_object(Bucket=BUCKET, Key="jobs/done/output/model.tar.gz")["ContentLength"] > 0
         lost = second.sagemaker.describe_training_job(TrainingJobName="lost")
         assert (lost["TrainingJobStatus"], "local_sagemaker ended" in lost["FailureReason"]) == ("Failed", True)
@@ -52,6 +56,21 @@ def test_a_killed_server_leaves_nothing_running_and_loses_nothing_finished(tmp_p
         assert third.keys("changing/") == ["changing/b"]
         assert third.s3.get_object(Bucket=BUCKET, Key="changing/b")["Body"].read() == b"2"
     assert not [process for process in programs(venv) if process.pid not in before]
+
+
+def told(api: Api) -> tuple[list[str], list[float]]:
+    """What CloudWatch knows of the job that was finished: its lines, and how many values of its metric."""
+    group = "/aws/sagemaker/TrainingJobs"
+    values = api.client("cloudwatch").get_metric_statistics(
+        Namespace=group,
+        MetricName="val_loss",
+        Dimensions=[{"Name": "TrainingJobName", "Value": "done"}],
+        StartTime=time.time() - 600,
+        EndTime=time.time() + 600,
+        Period=3600,
+        Statistics=["SampleCount"],
+    )["Datapoints"]
+    return api.log_lines(group, "done/"), [sum(one["SampleCount"] for one in values)]
 
 
 def begin_endpoint(api: Api) -> None:
