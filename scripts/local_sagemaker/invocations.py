@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from werkzeug.wrappers import Request, Response
 
+from local_sagemaker import validation
 from local_sagemaker.aws import Objects, Uri, put_metric
 from local_sagemaker.capture import capture
 from local_sagemaker.endpoints import Endpoints
@@ -42,7 +43,10 @@ class Invocations:
             raise ApiError(
                 "UnknownOperationException", f"{request.method} {request.path} is no request to an endpoint."
             )
-        if found["kind"] == "invocations":
+        now = found["kind"] == "invocations"
+        operation = "InvokeEndpoint" if now else "InvokeEndpointAsync"
+        validation.check_headers(operation, found["name"], request.headers)
+        if now:
             return self._now(found["name"], request)
         return self._later(found["name"], request)
 
@@ -50,6 +54,11 @@ class Invocations:
         body = request.get_data()
         wanted = request.headers.get("X-Amzn-SageMaker-Target-Variant", "")
         target = request.headers.get(_TARGET_MODEL, "")
+        if self._endpoints.config(name).get("AsyncInferenceConfig"):
+            raise ApiError(
+                "ValidationError",
+                f"Endpoint {name} does not support this inference type: it is asynchronous; call InvokeEndpointAsync.",
+            )
         with self._endpoints.variant(name, wanted) as variant:
             limit = SERVERLESS_LIMIT if variant.serverless else LIMIT
             if len(body) > limit:
@@ -85,7 +94,7 @@ class Invocations:
         place = Uri.parse(output["S3OutputPath"]).below(f"{number}.out")
         failures = output.get("S3FailurePath")
         failure = (Uri.parse(failures) if failures else Uri.parse(output["S3OutputPath"])).below(f"{number}-error.out")
-        self._waiting.submit(self._work, name, source, place, failure, _headers(request))
+        self._waiting.submit(self._work, name, source, place, failure, _headers(request, "X-Amzn-SageMaker-"))
         headers = {"X-Amzn-SageMaker-OutputLocation": str(place), "X-Amzn-SageMaker-FailureLocation": str(failure)}
         return Response(json.dumps({"InferenceId": number}), 202, headers, content_type="application/json")
 
@@ -122,6 +131,8 @@ def _response(answer: Answer, variant: Variant) -> Response:
     return Response(answer.body, 200, headers, content_type=lowered.get("content-type", "application/octet-stream"))
 
 
-def _headers(request: Request) -> dict[str, str]:
-    given = {name: request.headers[name] for name in (*_FORWARDED, _TARGET_MODEL) if name in request.headers}
+def _headers(request: Request, prefix: str = "") -> dict[str, str]:
+    """What the container gets; content type and Accept of an asynchronous request have a prefix on their way here."""
+    sent = {**{name: name for name in (*_FORWARDED, _TARGET_MODEL)}, **{name: prefix + name for name in _FORWARDED[:2]}}
+    given = {name: request.headers[each] for name, each in sent.items() if each in request.headers}
     return {"Content-Type": "application/octet-stream", **given}

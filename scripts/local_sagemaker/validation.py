@@ -3,7 +3,7 @@
 botocore's own validator looks at types, required members and lower limits only; AWS refuses more.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -11,8 +11,9 @@ import botocore.session
 import regex
 from botocore.model import ServiceModel, Shape
 
-from local_sagemaker.errors import invalid
+from local_sagemaker.errors import ApiError, invalid
 
+_RUNTIME = "sagemaker-runtime"
 _SIZED = {"string", "list", "map", "blob"}
 _PYTHON: dict[str, type | tuple[type, ...]] = {
     "structure": dict,
@@ -29,18 +30,32 @@ _PYTHON: dict[str, type | tuple[type, ...]] = {
 
 
 @cache
-def service() -> ServiceModel:
+def service(name: str = "sagemaker") -> ServiceModel:
     """The model that boto3 itself works by."""
-    return botocore.session.get_session().get_service_model("sagemaker")
+    return botocore.session.get_session().get_service_model(name)
 
 
-def check(operation: str, request: Any) -> None:
-    """Raise ApiError with every place where a request breaks the model."""
-    shape = service().operation_model(operation).input_shape
+def check(operation: str, request: Any, of: str = "sagemaker") -> None:
+    """Raise ApiError with every place where a request to a service breaks its model."""
+    shape = service(of).operation_model(operation).input_shape
     problems = list(_problems(shape, request, "")) if shape else []
     if problems:
         count = f"{len(problems)} validation error{'s' if len(problems) > 1 else ''} detected: "
         raise invalid(count + "; ".join(problems))
+
+
+def check_headers(operation: str, endpoint: str, headers: Mapping[str, str]) -> None:
+    """Raise ApiError with every header of a request to the runtime that breaks its model; bodies are not looked at."""
+    members = service(_RUNTIME).operation_model(operation).input_shape.members
+    given = {name: headers.get(shape.serialization.get("name", ""), "") for name, shape in members.items()}
+    numbers = {name for name, shape in members.items() if shape.type_name == "integer"}
+    content = {
+        name: int(text) if name in numbers and text.isdecimal() else text for name, text in given.items() if text
+    }
+    try:
+        check(operation, {**content, "EndpointName": endpoint, "Body": b""}, _RUNTIME)
+    except ApiError as error:
+        raise ApiError("ValidationError", error.message) from None
 
 
 def _problems(shape: Any, value: Any, path: str) -> Iterator[str]:

@@ -168,14 +168,22 @@ def test_an_asynchronous_answer_comes_by_way_of_s3(api: Api) -> None:
     deploy(api, "patient", api.model("later"), AsyncInferenceConfig=place)
     source = api.put("questions/1.png", b"question")
     runtime = api.client("sagemaker-runtime")
-    answer = runtime.invoke_endpoint_async(EndpointName="patient", InputLocation=source, InferenceId="one")
+    kind = {"ContentType": "image/png"}
+    answer = runtime.invoke_endpoint_async(EndpointName="patient", InputLocation=source, InferenceId="one", **kind)
     assert answer["OutputLocation"] == f"s3://{BUCKET}/answers/one.out"
     wait(lambda: api.keys("answers/"), lambda keys: "answers/one.out" in keys)
     body = api.s3.get_object(Bucket=BUCKET, Key="answers/one.out")["Body"].read()
-    assert json.loads(body)["body"] == "question"
+    assert (json.loads(body)["body"], json.loads(body)["type"]) == ("question", "image/png")
     lost = runtime.invoke_endpoint_async(EndpointName="patient", InputLocation=f"s3://{BUCKET}/none", InferenceId="two")
     assert lost["FailureLocation"] == f"s3://{BUCKET}/answers/two-error.out"
     wait(lambda: api.keys("answers/"), lambda keys: "answers/two-error.out" in keys)
+    with pytest.raises(ClientError, match="does not support this inference type") as caught:
+        invoke(api, "patient")
+    assert caught.value.response["Error"]["Code"] == "ValidationError"
+    with pytest.raises(ClientError, match=r"'InvocationTimeoutSeconds' failed .* less than or equal to 3600"):
+        runtime.invoke_endpoint_async(EndpointName="patient", InputLocation=source, InvocationTimeoutSeconds=3601)
+    with pytest.raises(ClientError, match=r"'InputLocation' failed .* regular expression"):
+        runtime.invoke_endpoint_async(EndpointName="patient", InputLocation="questions/1.png")
     api.sagemaker.delete_endpoint(EndpointName="patient")
 
 
@@ -192,6 +200,22 @@ def begin_transform(api: Api, name: str, prefix: str, model: str) -> None:
         TransformResources={"InstanceType": "ml.m5.large", "InstanceCount": 1},
         MaxConcurrentTransforms=2,
     )
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ({"CustomAttributes": "a" * 1025}, r"'CustomAttributes' failed .* length less than or equal to 1024"),
+        ({"InferenceId": "i" * 65}, r"'InferenceId' failed .* length less than or equal to 64"),
+        ({"TargetVariant": "no_variant"}, r"'TargetVariant' failed .* regular expression"),
+        ({"SessionId": "s" * 257}, r"'SessionId' failed .* length less than or equal to 256"),
+        ({"Accept": "a" * 1025}, r"'Accept' failed .* length less than or equal to 1024"),
+    ],
+)
+def test_a_header_that_breaks_the_runtimes_model_is_refused(api: Api, header: dict[str, str], message: str) -> None:
+    with pytest.raises(ClientError, match=message) as caught:
+        invoke(api, "anything", **header)
+    assert caught.value.response["Error"]["Code"] == "ValidationError"
 
 
 def transform(api: Api, name: str, prefix: str, model: str) -> Any:
