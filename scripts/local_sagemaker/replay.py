@@ -1,4 +1,4 @@
-"""After a restart moto knows no logs and no metrics: those of training jobs are told again, from their files and records."""
+"""After a restart moto knows no logs and no metrics; those of training jobs are told again from files and records."""
 
 import re
 import time

@@ -1,13 +1,10 @@
 """Tuning jobs: trials are training jobs whose measured objective is what counts."""
 
-import math
 from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 from started import LOSS, Api, training_request, wait
-
-from local_sagemaker.search import Search
 
 CHOICE = {"Name": "batch_size", "Values": ["8", "16", "32"]}
 RATE = {"Name": "learning_rate", "MinValue": "0.001", "MaxValue": "1", "ScalingType": "Logarithmic"}
@@ -126,13 +123,6 @@ def test_hyperband_takes_its_longest_trial_from_the_static_hyperparameters(api: 
     assert (job["HyperParameterTuningJobStatus"], trial["TrainingJobStatus"]) == ("Completed", "Completed")
 
 
-def test_hyperband_ends_a_trial_that_goes_beyond_its_longest() -> None:
-    config = request("beyond", "Hyperband", 1, {"ContinuousParameterRanges": [RATE]})["HyperParameterTuningJobConfig"]
-    search = Search({**config, "StrategyConfig": {"HyperbandStrategyConfig": {"MaxResource": 3}}})
-    trial, _ = search.ask()
-    assert [search.is_hopeless(trial, [0.5] * count) for count in range(1, 5)] == [False, False, False, True]
-
-
 def test_a_tuning_job_that_is_stopped_stops_its_trials(api: Api) -> None:
     content = request("halted", "Random", 8, {"ContinuousParameterRanges": [RATE]})
     content["TrainingJobDefinition"]["StaticHyperParameters"] = {"epochs": "10000", "pause": "0.1"}
@@ -200,18 +190,3 @@ def test_a_grid_needs_no_number_of_jobs(api: Api) -> None:
     del content["HyperParameterTuningJobConfig"]["ResourceLimits"]["MaxNumberOfTrainingJobs"]
     _, trials = tune(api, content)
     assert sorted(one["TunedHyperParameters"]["batch_size"] for one in trials) == ["16", "32", "8"]
-
-
-def test_what_a_search_has_learned_draws_it_towards_the_best() -> None:
-    content = request("drawn", "Bayesian", 1, {"ContinuousParameterRanges": [RATE]})
-    fresh, taught = (Search(content["HyperParameterTuningJobConfig"], seed=3) for _ in range(2))
-    for number in range(31):
-        rate = 0.001 * 10 ** (number / 10)
-        taught.learn({"learning_rate": str(rate)}, distance(rate))
-    taught.learn({"learning_rate": "7"}, 0.0)  # outside of today's range
-    drawn = [sum(distance(float(search.ask()[1]["learning_rate"])) for _ in range(4)) for search in (fresh, taught)]
-    assert drawn[1] < drawn[0] / 2, drawn
-
-
-def distance(rate: float) -> float:
-    return abs(math.log(rate / 0.03))
