@@ -240,6 +240,19 @@ def test_a_transform_that_is_refused_says_why(api: Api) -> None:
     assert (job["TransformJobStatus"], "no picture" in job["FailureReason"]) == ("Failed", True)
 
 
+def test_a_transform_that_is_stopped_answers_no_more_objects(api: Api) -> None:
+    for number in range(40):
+        api.put(f"long-batch/{number}.png", b"picture")
+    begin_transform(api, "halted", "long-batch", "slow")
+    wait(lambda: api.keys("halted-out/"), bool)
+    api.sagemaker.stop_transform_job(TransformJobName="halted")
+    read = lambda: api.sagemaker.describe_transform_job(TransformJobName="halted")["TransformJobStatus"]  # noqa: E731
+    wait(read, lambda status: status == "Stopped")
+    assert 0 < len(api.keys("halted-out/")) < 40
+    with pytest.raises(ClientError, match="cannot be stopped"):
+        api.sagemaker.stop_transform_job(TransformJobName="halted")
+
+
 def test_a_configuration_of_an_unknown_model_is_refused(api: Api) -> None:
     variant = {"VariantName": "a", "ModelName": "nobody", "InitialInstanceCount": 1, "InstanceType": "ml.m5.large"}
     with pytest.raises(ClientError, match='Could not find Model "nobody"'):

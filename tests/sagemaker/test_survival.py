@@ -184,3 +184,10 @@ def test_it_listens_on_the_loopback_address_only(api: Api) -> None:
     if not addresses:
         pytest.skip("this system does not tell who listens")
     assert set(addresses) == {"127.0.0.1"}
+
+
+def test_it_listens_where_it_is_told_to(tmp_path: Path) -> None:
+    with running(tmp_path / "state", None, "--host", "127.0.0.5") as told_so:
+        assert told_so.url.startswith("http://127.0.0.5:")
+        with pytest.raises(OSError, match="refused"):
+            urllib.request.urlopen(told_so.url.replace("127.0.0.5", "127.0.0.1"), timeout=10)
