@@ -96,17 +96,26 @@ function charts(metrics) {
   at("charts").replaceChildren(...Object.entries(groups).map(([title, lines]) => chart(title, lines.slice(0, 2))));
 }
 
-async function training(one) {
+async function more(kind, one) {
   const key = chosen;
-  const answer = await (await fetch(`local/job/${encodeURIComponent(one.name)}`)).json();
-  if (chosen !== key) return;
-  charts(answer.metrics);
-  const once = Object.entries(answer.metrics).filter(([, rows]) => rows.length === 1);
+  const answer = await (await fetch(`local/job/${kind}/${encodeURIComponent(one.name)}`)).json();
+  if (chosen !== key || !answer.logs) return;   // it may be deleted meanwhile
+  if (kind === "TrainingJob") training(one, answer.metrics);
+  logs(Object.entries(answer.logs));
+}
+
+function training(one, metrics) {
+  charts(metrics);
+  const once = Object.entries(metrics).filter(([, rows]) => rows.length === 1);
   const measured = Object.fromEntries(once.map(([name, rows]) => [name, rows[0][1]]));
   facts({status: one.phase || one.status, seconds: one.TrainingTimeInSeconds, ...measured, ...one.HyperParameters});
+}
+
+function logs(parts) {
+  const titled = parts.map(([title, text]) => parts.length > 1 ? `${title}:\n${text}` : text).join("\n");
   const log = at("log"), follows = log.scrollTop + log.clientHeight >= log.scrollHeight - 8;
-  if (log.textContent !== answer.log) log.textContent = answer.log;
-  at("said").hidden = !answer.log;
+  if (log.textContent !== titled) log.textContent = titled;
+  at("said").hidden = !titled;
   if (follows) log.scrollTop = log.scrollHeight;
 }
 
@@ -133,12 +142,14 @@ async function detail() {
   if (!one) return;
   at("title").textContent = name;
   at("failure").textContent = one.FailureReason ?? "";
-  if (kind === "TrainingJob") return training(one);
+  at("target").hidden = !one.many;
+  if (kind === "TrainingJob") return more(kind, one);
   const best = one.BestTrainingJob;
   facts({
-    status: one.status, configuration: one.EndpointConfigName, best: best?.TrainingJobName,
+    status: one.status, configuration: one.EndpointConfigName, model: one.ModelName, best: best?.TrainingJobName,
     objective: best?.FinalHyperParameterTuningJobObjectiveMetric?.Value, ...best?.TunedHyperParameters,
   });
+  return more(kind, one);
 }
 
 function bar(label, share) {
@@ -153,6 +164,7 @@ function bar(label, share) {
 async function ask(file) {
   const key = chosen, name = chosen.slice(chosen.indexOf("/") + 1);
   const headers = {"Content-Type": "application/octet-stream", "Accept": "application/json"};
+  if (!at("target").hidden) headers["X-Amzn-SageMaker-Target-Model"] = at("model").value.trim();
   const response = await fetch(`endpoints/${encodeURIComponent(name)}/invocations`, {method: "POST", body: file, headers});
   const text = await response.text();
   if (chosen !== key) return;

@@ -4,11 +4,13 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from werkzeug.wrappers import Request, Response
 
+from local_sagemaker.errors import invalid
+from local_sagemaker.models import CONFIG, MODEL, container_of
 from local_sagemaker.platform import Platform
 from local_sagemaker.store import Record
 
@@ -18,9 +20,11 @@ _LOG_BYTES = 64 * 1024  # of its end
 _KINDS = {
     "TrainingJob": ("HyperParameters", "FailureReason", "TrainingTimeInSeconds", "_TuningJob", "_Tuned"),
     "HyperParameterTuningJob": ("TrainingJobStatusCounters", "BestTrainingJob", "FailureReason"),
-    "TransformJob": ("FailureReason",),
+    "TransformJob": ("ModelName", "FailureReason"),
     "Endpoint": ("EndpointConfigName", "FailureReason"),
 }
+# Where the machines of a job or endpoint have their files.
+_PLACES = {"TrainingJob": "training-jobs", "TransformJob": "transform-jobs", "Endpoint": "endpoints"}
 
 
 class Status:
@@ -38,14 +42,43 @@ class Status:
 
     def status(self, _request: Request) -> Response:
         """All jobs and endpoints, the newest first."""
-        return _json({kind: [_short(kind, one) for one in self._store.all(kind)] for kind in _KINDS})
+        return _json(
+            {
+                kind: [{**_short(kind, one), "many": self._many(kind, one)} for one in self._store.all(kind)]
+                for kind in _KINDS
+            }
+        )
 
     def job(self, request: Request) -> Response:
-        """The end of a training job's log, and its metrics as [seconds since 1970, value]."""
-        name = request.path.removeprefix(JOB)
-        record = self._store.get("TrainingJob", name)
-        file = self._platform.place("training-jobs", name) / "log"
-        return _json({"log": _tail(file), "metrics": record.get("_Metrics", {})})
+        """The ends of the logs of one job or endpoint, by host or variant; metrics as [seconds since 1970, value]."""
+        kind, _, name = request.path.removeprefix(JOB).partition("/")
+        if kind not in _KINDS:
+            raise invalid(f"{kind} is none of {', '.join(_KINDS)}.")
+        record = self._store.get(kind, name)
+        logs = {title: _tail(file) for title, file in sorted(self._logs(kind, name))}
+        return _json(
+            {"logs": {title: text for title, text in logs.items() if text}, "metrics": record.get("_Metrics", {})}
+        )
+
+    def _logs(self, kind: str, name: str) -> Iterator[tuple[str, Path]]:
+        """Titles and files."""
+        place = self._platform.place(_PLACES.get(kind, "none"), name)
+        if kind == "TrainingJob":
+            for file in place.glob("log*"):
+                yield f"algo-{file.name.partition('-')[2] or 1}", file
+        elif kind == "TransformJob":
+            yield "transform", place / "log"
+        else:  # of every start; while an update goes on there are two of one variant
+            for file in place.glob("*/log"):
+                yield file.parent.name, file
+
+    def _many(self, kind: str, record: Record) -> bool:
+        """Whether an endpoint has many models, one of which a request must name."""
+        config = self._store.find(CONFIG, record.get("EndpointConfigName", "")) if kind == "Endpoint" else None
+        models = [
+            self._store.find(MODEL, one.get("ModelName", "")) for one in (config or {}).get("ProductionVariants", [])
+        ]
+        return any(container_of(model).get("Mode") == "MultiModel" for model in models if model)
 
 
 def policy(page: str) -> str:

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 import stand_ins
+import test_endpoints
+import test_tuning_jobs
 from playwright.sync_api import Browser, Page, ViewportSize, expect
-from started import DESK, ROLE, Api, running, wait
+from started import BUCKET, DESK, ROLE, Api, running, wait
 
 PHONE, WIDE = ViewportSize(width=390, height=844), ViewportSize(width=1280, height=900)
 METRICS = [
@@ -35,10 +37,36 @@ def fill(api: Api) -> None:
     api.sagemaker.create_model(ModelName="dogs", PrimaryContainer=container, ExecutionRoleArn=ROLE)
     api.sagemaker.create_endpoint_config(EndpointConfigName="dogs", ProductionVariants=[variant])
     api.sagemaker.create_endpoint(EndpointName="dogs", EndpointConfigName="dogs")
-    endpoint = lambda: api.sagemaker.describe_endpoint(EndpointName="dogs")["EndpointStatus"]  # noqa: E731
-    wait(endpoint, lambda status: status == "InService")
-    for name in ("good-job", "bad-job"):
+    serve_many(api)
+    tune_and_transform(api)
+    for name in ("dogs", "zoo"):
+        wait(lambda name=name: status_of(api, name), lambda status: status == "InService")
+    for name in ("good-job", "bad-job", "pair-job"):
         api.ended(name)
+
+
+def status_of(api: Api, name: str) -> str:
+    return str(api.sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"])
+
+
+def serve_many(api: Api) -> None:
+    """The endpoint zoo, with the models below models/."""
+    container = {"Image": "image", "ModelDataUrl": f"s3://{BUCKET}/models/", "Mode": "MultiModel"}
+    variant = {"VariantName": "a", "ModelName": "zoo", "InitialInstanceCount": 1, "InstanceType": "ml.m5.large"}
+    api.sagemaker.create_model(ModelName="zoo", PrimaryContainer=container, ExecutionRoleArn=ROLE)
+    api.sagemaker.create_endpoint_config(EndpointConfigName="zoo", ProductionVariants=[variant])
+    api.sagemaker.create_endpoint(EndpointName="zoo", EndpointConfigName="zoo")
+
+
+def tune_and_transform(api: Api) -> None:
+    """A job on two hosts, a tuning job and a transform job, the latter two to their ends."""
+    pair = {"InstanceType": "ml.m5.large", "InstanceCount": 2, "VolumeSizeInGB": 10}
+    api.train("pair-job", {"epochs": "1"}, ResourceConfig=pair)
+    choice = {"Name": "learning_rate", "Values": ["0.03", "0.5"]}
+    content = test_tuning_jobs.request("tuned", "Grid", 2, {"CategoricalParameterRanges": [choice]})
+    test_tuning_jobs.tune(api, content)
+    api.put("batch/a.png", b"a picture")
+    test_endpoints.transform(api, "batch-refused", "batch", "refuses")
 
 
 @pytest.fixture(params=[(WIDE, "light"), (PHONE, "dark")], ids=["desk", "phone"])
@@ -60,7 +88,7 @@ def page(browser: Browser, api: Api, request: pytest.FixtureRequest) -> Iterator
 
 
 def open_one(page: Page, name: str) -> None:
-    page.get_by_role("button", name=name).click()
+    page.locator(f"button[data-key$='/{name}']").click()
     expect(page.locator("#title")).to_have_text(name)
 
 
@@ -88,6 +116,42 @@ def test_an_endpoint_is_tried_with_a_picture(page: Page, tmp_path: Path) -> None
     file.write_bytes(b"a picture")
     page.get_by_label("Ask it about a picture").set_input_files(file)
     expect(page.locator("#bars li")).to_contain_text('"body": "a picture"')
+
+
+def test_an_endpoints_log_is_shown(page: Page) -> None:
+    open_one(page, "dogs")
+    expect(page.locator("#log")).to_contain_text("GET /ping")
+
+
+def test_one_of_many_models_is_tried_by_its_name(page: Page, tmp_path: Path) -> None:
+    open_one(page, "dogs")
+    expect(page.get_by_label("Model, such as dogs.tar.gz")).to_be_hidden()
+    open_one(page, "zoo")
+    page.get_by_label("Model, such as dogs.tar.gz").fill("dogs.tar.gz")
+    file = tmp_path / "dog.png"
+    file.write_bytes(b"a picture")
+    page.get_by_label("Ask it about a picture").set_input_files(file)
+    expect(page.locator("#bars li")).to_contain_text('"model": "dogs"')
+
+
+def test_all_hosts_of_a_job_are_heard(page: Page) -> None:
+    open_one(page, "pair-job")
+    expect(page.locator("#log")).to_contain_text("algo-1:\nbegins after epoch 0")
+    expect(page.locator("#log")).to_contain_text("algo-2:\nbegins after epoch 0")
+
+
+def test_a_tuning_jobs_best_is_shown_with_its_values(page: Page) -> None:
+    open_one(page, "tuned")
+    expect(page.locator("#facts")).to_contain_text("statusCompleted")
+    expect(page.locator("#facts")).to_contain_text("besttuned-00")
+    expect(page.locator("#facts")).to_contain_text("objective0.5")
+    expect(page.locator("#facts")).to_contain_text("learning_rate0.03")
+
+
+def test_a_transform_job_that_failed_says_why(page: Page) -> None:
+    open_one(page, "batch-refused")
+    expect(page.locator("#failure")).to_contain_text("no picture")
+    expect(page.locator("#facts")).to_contain_text("modelbatch-refused")
 
 
 def test_what_is_new_appears_by_itself_and_the_choice_stays(page: Page, api: Api) -> None:
