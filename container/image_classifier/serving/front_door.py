@@ -200,10 +200,14 @@ class Door:
             f"/predictions/{model.name}", data=body, headers=headers, timeout=timeout
         ) as response:
             content = await response.read()
-            if pid := response.headers.get(wire.GROWN):
-                self._grown[int(pid)] = model
+            self.heard()
+            if pid := int(response.headers.get(wire.GROWN, 0)):
+                self._grown[pid] = model
             self.telemetry.predicted(response.headers.get(wire.STAGES, ""), time.monotonic() - come)
             return translate(response, content)
+
+    def heard(self) -> None:
+        """MMS has answered a request."""
 
     async def replace_grown(self) -> None:
         """Replace a worker that said it has grown, if one did, while no request is at work: none is lost with it."""
@@ -214,6 +218,7 @@ class Door:
             async with self._uploads.emptied(EMPTY_SECONDS), model.gate.emptied(EMPTY_SECONDS):
                 logger.info("The worker %d has grown beyond CLASSIFIER_WORKER_MAX_MB and is replaced.", pid)
                 await self.server.replace_worker(model.name, pid)
+                self._grown.pop(pid, None)  # it said so more than once
 
     def _worker_headers(self, request: web.Request, own_formats: bool) -> dict[str, str]:
         custom = request.headers.get(CUSTOM_ATTRIBUTES_HEADER, "")

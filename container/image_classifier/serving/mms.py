@@ -35,6 +35,7 @@ UNLOAD_SECONDS = 20
 END_SECONDS = 3  # for a worker to end by itself
 STATUS_SECONDS = 2
 REPLACE_SECONDS = 30
+NOTICE_SECONDS = 0.5  # for Java to see that a worker has gone, before it gives it a request
 UNSENT = ("Accept", "Accept-Encoding", "User-Agent")  # a worker would read each, with four system calls
 
 
@@ -79,12 +80,13 @@ class ModelServer:
         for _ in range(START_SECONDS * 20):
             if self._process.returncode is not None:
                 raise PlatformError(f"The model server ended at its start with exit code {self._process.returncode}.")
-            if await self._answers():
+            if await self.answers():
                 return
             await asyncio.sleep(0.05)
         raise PlatformError(f"The model server did not answer within {START_SECONDS} seconds.")
 
-    async def _answers(self) -> bool:
+    async def answers(self) -> bool:
+        """Whether Java does."""
         try:
             return (await self._manage("GET", "/models", STATUS_SECONDS))[0] == 200
         except (aiohttp.ClientError, TimeoutError):
@@ -157,6 +159,15 @@ class ModelServer:
                 said.unlink(missing_ok=True)
         return alive
 
+    def cpu_seconds(self, name: str) -> float:
+        """CPU time that a model's ready workers have spent."""
+        spent = 0.0
+        for said in self.folder.glob(loaded_file(Path(), name, "*").name):
+            with suppress(psutil.Error):
+                times = psutil.Process(int(said.name.rpartition("-")[2])).cpu_times()
+                spent += times.user + times.system
+        return spent
+
     async def replace_worker(self, name: str, pid: int) -> None:
         """End a worker that has no request; MMS starts another. Waits until one is ready, where this was the last."""
         said = loaded_file(self.folder, name, pid)
@@ -165,6 +176,9 @@ class ModelServer:
         said.unlink()
         with suppress(psutil.Error):
             psutil.Process(pid).kill()
+        while _lives(pid):
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(NOTICE_SECONDS)
         end = asyncio.get_running_loop().time() + REPLACE_SECONDS
         while not self.ready_workers(name) and asyncio.get_running_loop().time() < end:
             await asyncio.sleep(0.05)

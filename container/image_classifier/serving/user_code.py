@@ -121,7 +121,7 @@ def _pass_on(narrowed: Any, context: Any, index: int) -> bytes:
     if kind := headers.pop("content-type", ""):
         context.set_response_content_type(index, kind)
     head = json.dumps(headers).encode() if headers else b""
-    context.set_response_header(index, HEAD, str(len(head)))
+    context.set_response_header(index, HEAD, f"{len(head):06d}")  # of one length: see worker.py
     return head
 
 

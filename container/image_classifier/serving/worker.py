@@ -38,9 +38,10 @@ def handle(data: list[dict[str, bytes]] | None, context: Any) -> list[bytes] | N
         replies = handler.handle(data, context)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
-    if (most := _most()) and _resident() > most:
-        for index in range(len(data)):
-            context.set_response_header(index, GROWN, str(os.getpid()))
+    if most := _most():
+        grown = os.getpid() if _resident() > most else 0
+        for index in range(len(data)):  # of one length: Java ends a worker whose headers are longer than it expects
+            context.set_response_header(index, GROWN, f"{grown:010d}")
     return replies
 
 
