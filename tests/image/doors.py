@@ -130,12 +130,12 @@ class Opened:
         others = [process for process in self.processes() if "model_service_worker" not in process.words]
         return [process for process in others if "serve" in process.words or "java" in process.words]
 
-    def kill_process(self, pid: int) -> None:
-        """kill -9 of one process behind the door."""
+    def kill_process(self, pid: int, number: signal.Signals = signal.SIGKILL) -> None:
+        """Send a signal to one process behind the door."""
         if ENGINE:
-            self.inside("bash", "-c", f"kill -9 {pid}")
+            self.inside("bash", "-c", f"kill -{number.value} {pid}")
         else:
-            os.kill(pid, signal.SIGKILL)
+            os.kill(pid, number)
 
     def inside(self, *words: str) -> str:
         """What a command prints in the running container."""

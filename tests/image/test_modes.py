@@ -4,6 +4,7 @@ import base64
 import io
 import json
 import shutil
+import signal
 import threading
 import time
 from pathlib import Path
@@ -163,3 +164,32 @@ def test_when_every_worker_dies_for_good_it_ends_with_an_error(trained: doors.Fi
             time.sleep(0.1)
         assert server.wait(200) == 3, server.log
         assert "All workers died" in server.log.splitlines()[-1]
+
+
+def test_ping_is_503_while_java_or_every_worker_is_stuck(
+    trained: doors.Finished, picture: bytes, tmp_path: Path
+) -> None:
+    with serving(trained.model, tmp_path / "log", environment={"SAGEMAKER_MODEL_SERVER_WORKERS": "1"}) as server:
+
+        def until(status: int) -> None:
+            end = time.monotonic() + 40
+            while server.ping() != status:
+                assert time.monotonic() < end, server.log
+                time.sleep(0.2)
+
+        server.wait_until_ready()
+        java = next(process.pid for process in server.lasting() if "java" in process.words)
+        server.kill_process(java, signal.SIGSTOP)
+        until(503)
+        server.kill_process(java, signal.SIGCONT)
+        until(200)
+        _, worker = sorted(process.pid for process in server.workers())  # the first forks the others
+        server.kill_process(worker, signal.SIGSTOP)
+        answers: list[int] = []
+        asking = threading.Thread(target=lambda: answers.append(server.invoke(picture).status))
+        asking.start()
+        until(503)
+        server.kill_process(worker, signal.SIGCONT)
+        asking.join()
+        until(200)
+        assert answers == [200], server.log

@@ -20,6 +20,7 @@ class Gate:
         self._free = asyncio.Semaphore(slots)
         self._queue = queue
         self.waiting = 0
+        self.inside = 0
 
     async def enter(self) -> None:
         """Wait for a slot; who has one gives it back with `leave`.
@@ -32,11 +33,13 @@ class Gate:
         self.waiting += 1
         try:
             await self._free.acquire()
+            self.inside += 1
         finally:
             self.waiting -= 1
 
     def leave(self) -> None:
         """Give the slot back."""
+        self.inside -= 1
         self._free.release()
 
     @asynccontextmanager

@@ -14,12 +14,14 @@ from image_classifier.errors import PlatformError, RequestError, UserError
 from image_classifier.serving import formats, page, wire
 from image_classifier.serving.front_door import Door, Model, State
 from image_classifier.serving.location import find
+from image_classifier.serving.probe import Probe
 from image_classifier.serving.report import facts
 
 logger = logging.getLogger(__name__)
 
 WATCH_SECONDS = 1.0
 PATIENCE_SECONDS = 30  # and three times what loading took: so long after the last worker there is none to come
+DEAD = "All workers died."
 TRANSFORM_BYTES = 100  # MiB; a batch transform sends no more at a time, in all its requests together
 # a grey PNG of one pixel
 _PICTURE = base64.b64decode(
@@ -37,6 +39,7 @@ class SingleModelDoor(Door):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.probe = Probe(self.server, slow=not self.own_formats())
         self.telemetry.gauge("classifier_workers_alive", "Workers that can take a request.", lambda: self.alive)
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
@@ -117,17 +120,22 @@ class SingleModelDoor(Door):
         """
         last = time.monotonic()
         while self.model:
-            self._tell(self.server.ready_workers(self.model.name))
-            if self.alive:
+            self.alive = self.server.ready_workers(self.model.name)
+            fault = await self.probe.fault(self.model.name, self.model.gate, self.alive) if self.alive else DEAD
+            self._tell(fault)
+            if not fault:
                 last = time.monotonic()
             elif time.monotonic() - last > PATIENCE_SECONDS + 3 * self.load_seconds:
-                raise PlatformError("All workers died, and none came back; the reason is in the log above.")
+                raise PlatformError(f"{fault} None came back; the reason is in the log above.")
             await self.replace_grown()
             await asyncio.sleep(WATCH_SECONDS)
 
-    def _tell(self, alive: int) -> None:
-        self.alive = alive
-        state = State.READY if alive else State.NO_WORKERS
+    def heard(self) -> None:
+        """See Door."""
+        self.probe.heard = time.monotonic()
+
+    def _tell(self, fault: str) -> None:
+        state = State.NO_WORKERS if fault else State.READY
         if state is not self.state and self.state is not State.DRAINING:
-            logger.warning("%s", "Workers are ready again." if alive else state)
+            logger.warning("%s", fault or "Workers are ready again.")
             self.state = state

@@ -1,0 +1,120 @@
+"""A model server that says nothing: Java stuck, or every worker, is told from one that works or has nothing to do."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+import pytest
+
+from house import JPEG, House, Run
+from image_classifier.serving import probe
+from image_classifier.serving.front_door import State
+from image_classifier.serving.gate import Gate
+from image_classifier.serving.probe import HUNG, STUCK, Probe
+
+
+@dataclass
+class Silent:
+    """The part of ModelServer that a probe asks."""
+
+    java: bool = True
+    spent: float = 0.0
+    asked: int = 0
+
+    async def answers(self) -> bool:
+        self.asked += 1
+        return self.java
+
+    def cpu_seconds(self, _name: str) -> float:
+        return self.spent
+
+
+@dataclass
+class Watched:
+    """A probe of a server with some workers, and its clock."""
+
+    server: Silent
+    probe: Probe
+    gate: Gate
+    monkeypatch: pytest.MonkeyPatch
+    now: float = 100.0
+
+    def faults(self, seconds: int, cpu: float = 0.0, alive: int = 2) -> list[str]:
+        """What it says in each of the next seconds, in which workers spend so much CPU time."""
+        return [self._fault(cpu, alive) for _ in range(seconds)]
+
+    def _fault(self, cpu: float, alive: int) -> str:
+        self.now += 1
+        self.server.spent += cpu
+        self.monkeypatch.setattr(time, "monotonic", lambda: self.now)
+        return asyncio.run(self.probe.fault("model", self.gate, alive))
+
+
+def watched(monkeypatch: pytest.MonkeyPatch, requests: int = 0, slow: bool = False) -> Watched:
+    server, gate = Silent(), Gate(4, 10)
+    gate.inside = requests
+    return Watched(server, Probe(server, slow, heard=100.0), gate, monkeypatch)  # type: ignore[arg-type]
+
+
+def test_java_that_does_not_answer_is_a_fault_until_it_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = watched(monkeypatch)
+    seen.server.java = False
+    assert seen.faults(8) == [""] * 5 + [STUCK] * 3
+    seen.server.java = True
+    assert seen.faults(20) == [""] * 20
+    assert seen.server.asked < 10  # not each second
+
+
+def test_workers_that_have_requests_and_spend_no_time_on_them_are_a_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = watched(monkeypatch, requests=2)
+    assert seen.faults(10) == [""] * 7 + [HUNG] * 3
+    assert seen.faults(2, cpu=0.5) == [""] * 2
+    assert seen.faults(4)[-1] == HUNG
+    seen.probe.heard = seen.now
+    assert seen.faults(5) == [""] * 5
+
+
+@pytest.mark.parametrize(
+    ("requests", "slow", "cpu", "alive"),
+    [
+        (2, False, 0.5, 2),  # they work
+        (1, False, 0.0, 2),  # a worker is free
+        (0, False, 0.0, 2),  # nothing is asked
+        (2, True, 0.0, 2),  # a script of the user's may wait
+    ],
+)
+def test_silence_for_a_reason_is_no_fault(
+    monkeypatch: pytest.MonkeyPatch, requests: int, slow: bool, cpu: float, alive: int
+) -> None:
+    assert watched(monkeypatch, requests, slow).faults(40, cpu, alive) == [""] * 40
+
+
+def test_a_probe_hears_each_answer_and_the_gate_counts_who_is_inside(run: Run) -> None:
+    async def talk(house: House) -> None:
+        house.door.probe.heard, house.mms.delay = 0.0, 0.2
+        asked = asyncio.ensure_future(house.client.post("/invocations", data=b"x", headers=JPEG))
+        await house.mms.started.wait()
+        assert house.door.models_loaded()[0].gate.inside == 1
+        assert (await asked).status == 200
+        assert time.monotonic() - house.door.probe.heard < 2
+        assert house.door.models_loaded()[0].gate.inside == 0
+
+    run(talk)
+
+
+def test_ping_says_503_while_there_is_a_fault(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def talk(house: House) -> None:
+        monkeypatch.setattr(probe, "SILENT_SECONDS", 0.0)
+        server, door = Silent(java=False), house.door
+        door.server.ready_workers = lambda _name: 2  # type: ignore[method-assign]
+        door.probe.server = server  # type: ignore[assignment]
+        watching = asyncio.create_task(door.watch())
+        await asyncio.sleep(1.5)  # two looks, a second apart
+        assert door.state is State.NO_WORKERS
+        await house.error(await house.client.get("/ping"), 503, "not_ready")
+        server.java = True
+        await asyncio.sleep(1)
+        assert (await house.client.get("/ping")).status == 200
+        watching.cancel()
+
+    run(talk)
