@@ -123,7 +123,8 @@ def test_a_jobs_lines_are_shown_while_it_runs_and_each_of_them_once(desk: Desk) 
     name, sagemaker = after("\n".join(shown), "job:"), desk.api.sagemaker
     assert sagemaker.describe_training_job(TrainingJobName=name)["TrainingJobStatus"] == "InProgress"
     sagemaker.stop_training_job(TrainingJobName=name)
-    shown += Desk.said(process).splitlines()
+    shown += [line.strip() for line in process.stdout]
+    assert process.wait(60) == 0
     logged = [line for line in desk.api.log_lines("/aws/sagemaker/TrainingJobs", name) if line.startswith("epoch=")]
     assert [line for line in shown if line.startswith("epoch=")] == logged
     assert after("\n".join(shown), "stopped:")
