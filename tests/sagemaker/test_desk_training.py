@@ -113,18 +113,17 @@ def test_at_the_end_of_a_job_are_metrics_cost_and_report(desk: Desk) -> None:
 
 def test_a_jobs_lines_are_shown_while_it_runs_and_each_of_them_once(desk: Desk) -> None:
     long = {"hyperparameters.epochs": "1000", "hyperparameters.pause": "0.3"}
-    process = Desk(desk.api, desk.home).start("train", settings=long)
-    assert process.stdout
-    shown = []
-    for line in iter(process.stdout.readline, ""):
-        shown.append(line.strip())
-        if line.startswith("epoch=2;"):
-            break
-    name, sagemaker = after("\n".join(shown), "job:"), desk.api.sagemaker
-    assert sagemaker.describe_training_job(TrainingJobName=name)["TrainingJobStatus"] == "InProgress"
-    sagemaker.stop_training_job(TrainingJobName=name)
-    shown += [line.strip() for line in process.stdout]
-    assert process.wait(60) == 0
+    shown: list[str] = []
+    with Desk(desk.api, desk.home).start("train", settings=long) as process:
+        assert process.stdout
+        for line in process.stdout:
+            shown.append(line.strip())
+            if line.startswith("epoch=2;"):
+                name = after("\n".join(shown), "job:")
+                job = desk.api.sagemaker.describe_training_job(TrainingJobName=name)
+                assert job["TrainingJobStatus"] == "InProgress"
+                desk.api.sagemaker.stop_training_job(TrainingJobName=name)
+    assert process.returncode == 0
     logged = [line for line in desk.api.log_lines("/aws/sagemaker/TrainingJobs", name) if line.startswith("epoch=")]
     assert [line for line in shown if line.startswith("epoch=")] == logged
     assert after("\n".join(shown), "stopped:")
