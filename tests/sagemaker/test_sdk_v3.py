@@ -11,6 +11,7 @@ from started import BUCKET, KEYS, REGION, ROLE, running
 import ways
 from sample_pictures import CLASSES, make_pictures
 
+KEY = "arn:aws:kms:eu-west-1:123456789012:key/1"
 PYTHON = ways.ROOT / ".venv-v3" / "bin" / "python"
 EXAMPLE = ways.ROOT / "scripts" / "sdk_v3" / "train_and_serve.py"
 
@@ -26,6 +27,10 @@ def test_the_walk_with_sdk_3(tmp_path: Path) -> None:
         "IMAGE": IMAGE,
         "TRIALS": "2",
         "WEIGHTS": weights(tmp_path),
+        "INSTANCE_TYPE": "ml.m5.large",
+        "KMS_KEY": KEY,
+        "VPC__SUBNETS": '["subnet-1"]',
+        "VPC__SECURITY_GROUPS": '["sg-1"]',
     }
     chosen = {f"HYPERPARAMETERS__{name}": value for name, value in {**QUICK, "pretrained": "true"}.items()}
     settings = {f"DESK_{name.upper()}": str(value) for name, value in {**own, **chosen}.items()}
@@ -46,6 +51,10 @@ def test_the_walk_with_sdk_3(tmp_path: Path) -> None:
         jobs = api.sagemaker.list_training_jobs()["TrainingJobSummaries"]
         assert [one["TrainingJobStatus"] for one in jobs] == ["Completed"] * 3
         for job in jobs:
+            record = api.sagemaker.describe_training_job(TrainingJobName=job["TrainingJobName"])
+            assert record["OutputDataConfig"]["KmsKeyId"] == KEY
+            assert "TuningJobArn" in record or record["ResourceConfig"]["VolumeKmsKeyId"] == KEY
+            assert record["VpcConfig"] == {"Subnets": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}
             lines = api.log_lines("/aws/sagemaker/TrainingJobs", job["TrainingJobName"])
             assert "taken from the `pretrained` channel" in "\n".join(lines)
         left = [api.sagemaker.list_models()["Models"], api.sagemaker.list_endpoint_configs()["EndpointConfigs"]]
