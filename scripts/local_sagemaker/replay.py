@@ -31,4 +31,5 @@ def _stream(name: str, number: str | None, job: Record) -> str:
 
 def _replay_log(file: Path, job: Record, stream: LogStream) -> None:
     lines, _ = new_lines(file, 0, ended=True)
-    stream.put(lines, max(job.get("TrainingStartTime", job["CreationTime"]), time.time() - _OLDEST))
+    began = float(job.get("TrainingStartTime") or job["CreationTime"])
+    stream.put(lines, max(began, time.time() - _OLDEST))

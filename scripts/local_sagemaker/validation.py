@@ -10,6 +10,7 @@ from typing import Any
 import botocore.session
 import regex
 from botocore.model import ServiceModel, Shape
+from werkzeug.datastructures import Headers
 
 from local_sagemaker.errors import ApiError, invalid
 
@@ -44,7 +45,7 @@ def check(operation: str, request: Any, of: str = "sagemaker") -> None:
         raise invalid(count + "; ".join(problems))
 
 
-def check_headers(operation: str, endpoint: str, headers: Mapping[str, str]) -> None:
+def check_headers(operation: str, endpoint: str, headers: Mapping[str, str] | Headers) -> None:
     """Raise ApiError with every header of a request to the runtime that breaks its model; bodies are not looked at."""
     members = service(_RUNTIME).operation_model(operation).input_shape.members
     given = {name: headers.get(shape.serialization.get("name", ""), "") for name, shape in members.items()}
