@@ -83,8 +83,7 @@ def measure(name: str, seed: int, folder: Path, part: int, data: Data) -> Run:
         raise SystemExit(f"{name} failed:\n{text[-2000:]}")
     said = {name: float(value) for name, value in re.findall(r"\b(\w+)=([0-9.]+);", text)}
     cpu, peak = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
-    shown = max((int(number) for number in re.findall(r"^epoch=(\d+);", text, re.MULTILINE)), default=EPOCHS)
-    what = {"load": load, "data": data.name, "architecture": data.architecture, "epochs": shown}
+    what = {"load": load, "data": data.name, "architecture": data.architecture}
     run = Run(name, seed, seconds, cpu, said["test_accuracy"], peak, **what)
     return whole(run, part, said) if part and not ours else run
 

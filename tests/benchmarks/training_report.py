@@ -12,6 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from image_classifier.training import recipes
+
 GROCERY, DOGS = "grocery81", "dogs"
 TRAINED = {GROCERY: 2575, DOGS: 6680}  # pictures of the train split
 EPOCHS = 10  # of both seeds
@@ -43,12 +45,12 @@ class Run:
     load: float = 0.0  # processes that ran or waited to run when it began
     data: str = GROCERY
     architecture: str = "mobilenet_v2"
-    epochs: int = EPOCHS
 
     @property
     def pictures_a_second(self) -> float:
         """Training pictures, as often as they were shown, by the seconds of the whole job."""
-        return TRAINED[self.data] * self.epochs / self.seconds
+        epochs = int(str(recipes.RECIPES[self.name]["epochs"])) if self.name in RECIPES else EPOCHS
+        return TRAINED[self.data] * epochs / self.seconds
 
 
 def whole(run: Run, part: int, said: Mapping[str, float]) -> Run:

@@ -21,7 +21,9 @@ def test_ranks_follow_the_sorted_names() -> None:
     found = cluster.read(TWO, gpus=0)
     assert found == Cluster(hosts=("algo-1", "algo-2"), current="algo-2", interface="eth0", processes=1)
     assert (found.rank, found.is_alone) == (1, False)
-    assert found.describe() == "Distributed: host 2 of 2 (algo-2), 1 process(es) here, over eth0."
+    assert (
+        found.describe() == "Distributed: host 2 of 2 (algo-2), 1 process(es) here, over eth0, by gloo through sockets."
+    )
 
 
 @pytest.mark.parametrize("config", [{}, {"current_host": "algo-1", "hosts": ["algo-1"]}, {"hosts": []}])

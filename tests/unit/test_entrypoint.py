@@ -1,11 +1,7 @@
 """The real `train` command in a base directory of its own: exit codes, the failure file, script mode, stopping."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-MODULE = "image_classifier.training.entrypoint:main"
-RUN = "from sagemaker_training.cli.train import main; main()"
-Python = Callable[..., "subprocess.CompletedProcess[str]"]
+from train_command import MODULE, RUN, Python, configure, failure, start, submit, train
 
 
 @pytest.fixture
@@ -23,23 +17,6 @@ def base(tmp_path: Path) -> Path:
     for folder in ("input/config", "input/data", "model", "output"):
         (tmp_path / folder).mkdir(parents=True)
     return tmp_path
-
-
-def configure(base: Path, **hyperparameters: str) -> None:
-    (base / "input/config/hyperparameters.json").write_text(json.dumps(hyperparameters), encoding="utf-8")
-    (base / "input/config/resourceconfig.json").write_text('{"current_host": "localhost", "hosts": ["localhost"]}')
-    channels = {path.name: {"TrainingInputMode": "File"} for path in (base / "input" / "data").iterdir()}
-    (base / "input/config/inputdataconfig.json").write_text(json.dumps(channels), encoding="utf-8")
-
-
-def train(base: Path, python: Python, **environ: str) -> "subprocess.CompletedProcess[str]":
-    return python("-c", RUN, cwd=base, SAGEMAKER_BASE_DIR=str(base), SAGEMAKER_TRAINING_MODULE=MODULE, **environ)
-
-
-def failure(base: Path) -> str:
-    text = (base / "output" / "failure").read_text(encoding="utf-8")
-    assert len(text) <= 1024
-    return text
 
 
 def test_a_users_mistake_is_one_sentence_and_exit_code_1(base: Path, python: Python) -> None:
@@ -92,32 +69,6 @@ def test_a_full_disk_is_exit_code_3_with_the_remedy(base: Path, python: Python) 
     result = python("-c", code, cwd=base, SAGEMAKER_BASE_DIR=str(base), SAGEMAKER_TRAINING_MODULE=MODULE)
     assert result.returncode == 3
     assert failure(base).startswith("The disk is full while writing /opt/ml/model/x; give the job a larger volume.")
-
-
-def start(base: Path, before: str = "") -> "subprocess.Popen[str]":
-    """The command in the background."""
-    environ = {**os.environ, "SAGEMAKER_BASE_DIR": str(base), "SAGEMAKER_TRAINING_MODULE": MODULE}
-    return subprocess.Popen(
-        [sys.executable, "-u", "-c", f"{before}{RUN}"],
-        cwd=base,
-        env=environ,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-
-
-def submit(base: Path, script: str) -> None:
-    """A user's own program, as the SDK hands it over."""
-    (base / "train_it.py").write_text(script, encoding="utf-8")
-    with tarfile.open(base / "source.tar.gz", "w:gz") as archive:
-        archive.add(base / "train_it.py", "train_it.py")
-    configure(
-        base,
-        sagemaker_program='"train_it.py"',
-        sagemaker_submit_directory=json.dumps(str(base / "source.tar.gz")),
-        depth="3",
-    )
 
 
 def test_a_users_own_program_runs_with_its_hyperparameters(base: Path, python: Python) -> None:

@@ -9,8 +9,9 @@ from collections import deque
 
 import pytest
 
+from image_classifier import machine
 from image_classifier.errors import FAILURE_LIMIT, UserError, failure_text
-from image_classifier.training.script_mode import KEPT_LINES, _explain, _stderr_kept_in
+from image_classifier.training.script_mode import KEPT_LINES, _explain, _stderr_kept_in, _warn_of_shared_memory
 
 TRACEBACK = """epoch 1
 Traceback (most recent call last):
@@ -71,6 +72,18 @@ def test_of_torchrun_s_output_the_exception_of_the_program_is_the_reason() -> No
         "train.py FAILED",
     ]
     assert _explain("train.py", 1, lines) == "train.py failed with exit code 1: ValueError: no such column"
+
+
+@pytest.mark.parametrize(
+    ("size", "said"), [(64 << 20, ["/dev/shm is 64 MiB: where DataLoader workers die"]), (8 << 30, [])]
+)
+def test_a_small_shared_memory_is_warned_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, size: int, said: list[str]
+) -> None:
+    monkeypatch.setattr(machine, "shared_memory", lambda: size)
+    _warn_of_shared_memory()
+    assert [message.split(" of a bus")[0] for message in caplog.messages] == said
+    assert all(record.levelname == "WARNING" for record in caplog.records)
 
 
 def test_a_long_reason_fits_into_the_failure_file() -> None:

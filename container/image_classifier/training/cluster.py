@@ -36,6 +36,7 @@ class Cluster:
     current: str
     interface: str
     processes: int  # on this host: one a GPU, or one
+    gpus: int = 0
 
     @property
     def is_alone(self) -> bool:
@@ -51,8 +52,12 @@ class Cluster:
         """One line for the log."""
         return (
             f"Distributed: host {self.rank + 1} of {len(self.hosts)} ({self.current}), {self.processes} process(es) "
-            f"here, over {self.interface or 'any interface'}."
+            f"here, over {self.interface or 'any interface'}, by {self.transport()}."
         )
+
+    def transport(self) -> str:
+        """What carries gradients; the image holds no plugin for EFA, so NCCL never waits for a device of it."""
+        return "NCCL, between hosts through sockets" if self.gpus else "gloo through sockets"
 
     def where(self, reason: str) -> str:
         """Say on which host something happened, when there are several."""
@@ -64,7 +69,7 @@ def read(resource_config: Mapping[str, Any], gpus: int) -> Cluster:
     current = str(resource_config.get("current_host") or "localhost")
     hosts = tuple(sorted({*map(str, resource_config.get("hosts") or ()), current}))
     interface = str(resource_config.get("network_interface_name") or "")
-    return Cluster(hosts, current, interface, max(1, gpus))
+    return Cluster(hosts, current, interface, max(1, gpus), gpus)
 
 
 def run(cluster: Cluster, stop: Stop) -> None:

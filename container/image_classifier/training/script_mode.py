@@ -86,7 +86,9 @@ def _warn_of_shared_memory() -> None:
     """A DataLoader's worker that finds /dev/shm full dies of a bus error, without a word about why."""
     shared = machine.shared_memory()
     if shared < machine.ENOUGH_SHARED:
-        logger.info("/dev/shm is %d MiB: where DataLoader workers die of a bus error, use num_workers=0.", shared >> 20)
+        logger.warning(
+            "/dev/shm is %d MiB: where DataLoader workers die of a bus error, use num_workers=0.", shared >> 20
+        )
 
 
 @contextmanager
