@@ -11,6 +11,8 @@ shift
 
 # pip's copy of every download would be 4 GB, read again only if this environment were made anew.
 export PIP_NO_CACHE_DIR=1
+# An index that says nothing for a while has not gone: pip's own limits are 15 seconds and 5 times.
+export PIP_DEFAULT_TIMEOUT=60 PIP_RETRIES=10
 
 # A few packages come as source. The tools that build them come first and from the lock too
 # (--no-build-isolation below), else each build would fetch whatever is newest that day.
