@@ -92,6 +92,7 @@ def test_without_a_configuration_a_job_saves_what_rules_and_the_report_need(pict
         "calibration",
         "test",
         "saving",
+        "report",
     ]
     assert facts["seconds"]["forward_backward"] > 0
     assert facts["activations"]["layer1.0.relu"] == "ReLU"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from image_classifier.insight.files import RunFiles
@@ -52,8 +52,9 @@ def test_a_loss_that_rises_again_is_an_issue(job: Job) -> None:
 def test_the_loss_rule_agrees_with_its_documented_condition(losses: list[float]) -> None:
     found: Finding = loss_not_decreasing.look(run_of(losses), loss_not_decreasing.RULE.tuned)
     best = min(losses)
-    fallen = (losses[0] - best) / losses[0] >= 0.05
-    assert found.fires == (not fallen or losses[-1] > best + 0.5 * max(best, 0.1) + 1e-12)
+    fall, limit = (losses[0] - best) / losses[0], best + 0.5 * max(best, 0.1)
+    assume(min(abs(fall - 0.05), abs(losses[-1] - limit)) > 1e-9)  # a number on the edge is rounded to either side
+    assert found.fires == (fall < 0.05 or losses[-1] > limit)
 
 
 def test_aws_compares_single_losses_some_steps_apart(job: Job) -> None:

@@ -3,9 +3,11 @@
 import logging
 import os
 import re
+import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Thread
 
 from sagemaker_training import entry_point, environment, process, runner
@@ -61,6 +63,8 @@ class _Torchrun(TorchDistributedRunner):  # type: ignore[misc]
     def _setup(self) -> None:
         super()._setup()
         os.environ["GLOO_SOCKET_IFNAME"] = str(self._network_interface_name)
+        # torchrun is beside this Python, wherever PATH looks
+        os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 
 
 def _runner(env: environment.Environment) -> runner.RunnerType | process.ProcessRunner:
