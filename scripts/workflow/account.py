@@ -1,5 +1,6 @@
 """The SDK's session and the names of what this project has made."""
 
+import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -60,6 +61,12 @@ def uploaded(settings: Settings) -> str:
     if not client(settings, "s3").list_objects_v2(Bucket=bucket, Prefix=f"{key}/", MaxKeys=1)["KeyCount"]:
         raise DeskError(f"nothing is at {settings.data_uri} yet; send your pictures: make sm-upload DATA=folder")
     return settings.data_uri
+
+
+def digest(file: Path) -> str:
+    """A short name of a file's content."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
 
 
 def send_once(settings: Settings, file: Path, uri: str) -> bool:

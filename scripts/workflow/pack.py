@@ -1,13 +1,12 @@
 """A model of this desk as SageMaker's artifact: model.tar.gz."""
 
 import gzip
-import hashlib
 import tarfile
 from pathlib import Path
 
 from desk import DeskError
 from ways import OUT
-from workflow.account import SCREEN, send_once
+from workflow.account import SCREEN, digest, send_once
 from workflow.settings import Settings
 
 _KINDS = (("model.safetensors", "config.json", "labels.json"), ("model.pth",))  # what the image loads
@@ -53,10 +52,8 @@ def send(settings: Settings, model: Path) -> str:
     archive = pack(model) if model.is_dir() else model
     if not tarfile.is_tarfile(archive):
         raise DeskError(f"{archive} is no model.tar.gz and no folder of a model; `make sm-pack MODEL=folder` packs one")
-    with archive.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()[:16]
     # The name is what a multi-model endpoint knows it by.
-    uri = settings.below("packed", f"{archive.name.removesuffix('.tar.gz')}-{digest}.tar.gz")
+    uri = settings.below("packed", f"{archive.name.removesuffix('.tar.gz')}-{digest(archive)}.tar.gz")
     if send_once(settings, archive, uri):
         SCREEN.print(f"sent: {uri}")
     return uri

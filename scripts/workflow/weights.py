@@ -1,10 +1,9 @@
 """The weights that a job begins with, as the image's channel `pretrained`."""
 
-import hashlib
 from pathlib import Path
 
 from desk import DeskError
-from workflow.account import SCREEN, send_once
+from workflow.account import SCREEN, digest, send_once
 from workflow.settings import Settings, existing
 
 IN_THE_IMAGE = "image"  # the setting for weights that docker/weights held when the image was built
@@ -44,9 +43,8 @@ def _place(settings: Settings, weights: str) -> str:
     file = existing(Path(weights).expanduser(), "a file of weights with weights=")
     if file.suffix not in _SUFFIXES or not file.is_file():
         raise DeskError(f"weights={weights} is no file of weights; the image reads {', '.join(_SUFFIXES)}")
-    with file.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()[:16]
-    folder = settings.below("weights", digest)  # of its own: the image finds one file there, and its name says of what
+    # of its own: the image finds one file there, and its name says of what
+    folder = settings.below("weights", digest(file))
     if send_once(settings, file, f"{folder}/{file.name}"):
         SCREEN.print(f"weights: {folder}/{file.name}")
     return folder + "/"

@@ -152,19 +152,23 @@ class ModelServer:
     def ready_workers(self, name: str) -> int:
         """Number of workers that can take a request: those that said they are loaded, and live."""
         alive = 0
-        for said in self.folder.glob(loaded_file(Path(), name, "*").name):
-            if _lives(int(said.name.rpartition("-")[2])):
+        for pid in self._loaded(name):
+            if _lives(pid):
                 alive += 1
             else:
-                said.unlink(missing_ok=True)
+                loaded_file(self.folder, name, pid).unlink(missing_ok=True)
         return alive
+
+    def _loaded(self, name: str) -> list[int]:
+        """Process ids of the workers that said they are loaded."""
+        return [int(said.name.rpartition("-")[2]) for said in self.folder.glob(loaded_file(Path(), name, "*").name)]
 
     def cpu_seconds(self, name: str) -> float:
         """CPU time that a model's ready workers have spent."""
         spent = 0.0
-        for said in self.folder.glob(loaded_file(Path(), name, "*").name):
+        for pid in self._loaded(name):
             with suppress(psutil.Error):
-                times = psutil.Process(int(said.name.rpartition("-")[2])).cpu_times()
+                times = psutil.Process(pid).cpu_times()
                 spent += times.user + times.system
         return spent
 
