@@ -3,7 +3,8 @@
     make bench BENCH=training ARGS="--jobs A quick best --seeds 0 1 2"
 
 Every job is measured from process start to saved model. With `--part 8` the seeds' jobs run one epoch on each eighth
-picture, and their CPU time is worked out from it; they then have no accuracy. A finished job is kept in the file
+picture, and their CPU time is worked out from it; they then have no accuracy. With `--idle` a job takes only what other
+work leaves of the machine: it then has an accuracy and its CPU seconds, and no time. A finished job is kept in the file
 out/benchmark-training.jsonl and is not run again, so that this may be cut at any moment; training.md is written from
 all that is there. Data: grocery81 and MobileNetV2's ImageNet weights in ../shared/data beside the project; where they
 are missing this says so and measures nothing. With `--data dogs --architecture resnet50` it is made-up pictures of the
@@ -83,9 +84,13 @@ def measure(name: str, seed: int, folder: Path, part: int, data: Data) -> Run:
         raise SystemExit(f"{name} failed:\n{text[-2000:]}")
     said = {name: float(value) for name, value in re.findall(r"\b(\w+)=([0-9.]+);", text)}
     cpu, peak = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
-    what = {"load": load, "data": data.name, "architecture": data.architecture}
+    what = {"load": load, "data": data.name, "architecture": data.architecture, "idle": _is_idle()}
     run = Run(name, seed, seconds, cpu, said["test_accuracy"], peak, **what)
     return whole(run, part, said) if part and not ours else run
+
+
+def _is_idle() -> bool:
+    return os.sched_getscheduler(0) == os.SCHED_IDLE
 
 
 def _product(name: str, seed: int, base: Path, data: Data) -> tuple[Sequence[str], Mapping[str, str]]:
@@ -112,6 +117,12 @@ def keep(run: Run) -> None:
         log.write(json.dumps(asdict(run)) + "\n")
 
 
+def done(data: Data, part: bool) -> set[tuple[str, int]]:
+    """The jobs that have been run on these data in this way."""
+    way = (data.name, data.architecture, part, _is_idle())
+    return {(run.name, run.seed) for run in kept(LOG) if (run.data, run.architecture, run.part > 0, run.idle) == way}
+
+
 def main() -> None:
     """Measure what is not measured yet, and write the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -120,13 +131,16 @@ def main() -> None:
     parser.add_argument("--part", type=int, default=0, help="run so small a part of the seeds' jobs: 8 is an eighth")
     parser.add_argument("--data", choices=(GROCERY, DOGS), default=GROCERY)
     parser.add_argument("--architecture", choices=("resnet18", "resnet50"), default="resnet18", help="with dogs")
+    parser.add_argument("--idle", action="store_true", help="run with what other work leaves of the machine")
     chosen = parser.parse_args()
+    if chosen.idle:
+        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     data = Data.prepared(chosen.data, chosen.architecture)
     if not data.pictures.is_dir():
         raise SystemExit(f"SKIPPED: {data.pictures} is not there, so there is nothing to measure.")
     names = dict.fromkeys(name for job in chosen.jobs for name in JOBS[job])
-    done = {(run.name, run.seed) for run in kept(LOG) if (run.data, run.architecture) == (data.name, data.architecture)}
-    for name, seed in ((name, seed) for seed in chosen.seeds for name in names if (name, seed) not in done):
+    wanted = [(name, seed) for seed in chosen.seeds for name in names]
+    for name, seed in (each for each in wanted if each not in done(data, bool(chosen.part))):
         with tempfile.TemporaryDirectory() as folder:
             keep(run := measure(name, seed, Path(folder), chosen.part, data))
         print(run, flush=True)

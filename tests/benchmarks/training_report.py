@@ -45,6 +45,12 @@ class Run:
     load: float = 0.0  # processes that ran or waited to run when it began
     data: str = GROCERY
     architecture: str = "mobilenet_v2"
+    idle: bool = False  # it had only what other work left of the machine
+
+    @property
+    def timed(self) -> bool:
+        """Whether its seconds are those of the whole job on a machine of its own."""
+        return not self.part and not self.idle
 
     @property
     def pictures_a_second(self) -> float:
@@ -77,9 +83,10 @@ def report(runs: Sequence[Run]) -> str:
         "processes ran or waited when a job began: above 0.5 its seconds say little, and its CPU seconds are higher",
         "than on a quiet machine, too. The standard error of an accuracy of 75 % on 2,485 pictures is 0.9 points.",
         "A seed's job may be worked out from one epoch on each so-manieth picture: then only its CPU seconds are",
-        "given, which hold what the first batches cost more than others. Made by `make bench BENCH=training`, which",
-        "goes on from the runs it has. `pictures a second` are those trained on, as often as they were shown, by the",
-        "seconds of the whole job.",
+        "given, which hold what the first batches cost more than others. A job may also have run with what other work",
+        "left of the machine (`--idle`): then its accuracy and its CPU seconds are given. Made by",
+        "`make bench BENCH=training`, which goes on from the runs it has. `pictures a second` are those trained on, as",
+        "often as they were shown, by the seconds of the whole job.",
         "",
         "## The seeds' ten epochs with a frozen backbone",
         "",
@@ -117,16 +124,16 @@ def _table(runs: Sequence[Run]) -> list[str]:
 
 
 def _row(name: str, runs: Sequence[Run]) -> str:
-    whole = [run for run in runs if not run.part]
-    seconds, accuracy = [run.seconds for run in whole], _percents(runs)
+    timed, accuracy = [run for run in runs if run.timed], _percents(runs)
+    seconds = [run.seconds for run in timed]
     spread = f" ± {statistics.stdev(accuracy):.2f}" if len(accuracy) > 1 else ""
     cells = [
-        f"{name} (worked out from a part)" if any(run.part for run in runs) else name,
-        str(len(runs)),
+        f"{name} (worked out from a part)" if all(run.part for run in runs) else name,
+        str(len({run.seed for run in runs})),
         f"{statistics.median(seconds):.0f} ({min(seconds):.0f} to {max(seconds):.0f})" if seconds else "not measured",
         f"{statistics.median(run.cpu_seconds for run in runs):.0f}",
-        f"{statistics.median(run.pictures_a_second for run in whole):.0f}" if whole else "not measured",
-        f"{statistics.mean(accuracy):.2f} %{spread}" if accuracy else NO_ACCURACY[bool(whole)],
+        f"{statistics.median(run.pictures_a_second for run in timed):.0f}" if timed else "not measured",
+        f"{statistics.mean(accuracy):.2f} %{spread}" if accuracy else NO_ACCURACY[not all(run.part for run in runs)],
         f"{max(run.peak for run in runs) / 2**20:.0f} MiB",
         f"{statistics.median(run.load for run in runs):.1f}",
     ]
@@ -137,10 +144,9 @@ def _ratio(recipe: str, runs: Sequence[Run]) -> Iterable[str]:
     baseline, product = ([run for run in runs if run.name == name] for name in PAIRS[recipe])
     if not baseline or not product:
         return
-    whole = [run.seconds for run in baseline if not run.part]
-    seconds = statistics.median(run.seconds for run in product)
+    whole, ours = ([run.seconds for run in side if run.timed] for side in (baseline, product))
     cpu = statistics.median(run.cpu_seconds for run in baseline) / statistics.median(run.cpu_seconds for run in product)
-    wall = f"{statistics.median(whole) / seconds:.1f} times as fast, " if whole else ""
+    wall = f"{statistics.median(whole) / statistics.median(ours):.1f} times as fast, " if whole and ours else ""
     yield (
         f"- Recipe {recipe}: {wall}{cpu:.1f} times less CPU, ratio of medians over {len(baseline)} and {len(product)} "
         f"runs."
@@ -161,7 +167,8 @@ def _difference(first: str, second: str, runs: Sequence[Run]) -> Iterable[str]:
 
 
 def _percents(runs: Sequence[Run]) -> list[float]:
-    return [100 * run.accuracy for run in runs if not run.part and not math.isnan(run.accuracy)]
+    by_seed = {run.seed: 100 * run.accuracy for run in runs if not run.part and not math.isnan(run.accuracy)}
+    return list(by_seed.values())
 
 
 def kept(log: Path) -> list[Run]:

@@ -75,6 +75,18 @@ def test_the_tables_say_speed_accuracy_and_the_error_of_the_difference(load: Cal
     assert "Speed" not in text
 
 
+def test_a_job_that_had_to_wait_for_other_work_counts_for_its_accuracy_and_not_for_its_time(
+    load: Callable[[str], ModuleType],
+) -> None:
+    report = load("training_report")
+    waited = [report.Run("seed A", n, 9000.0, 4100.0, 0.70 + n / 100, 2**20, idle=True) for n in range(3)]
+    timed = [report.Run("seed A", 0, 2000.0, 4000.0, 0.70, 2**20), report.Run("product, as A", 0, 100.0, 100.0, 0.7, 1)]
+    text = report.report([*waited, *timed])
+    assert "| seed A | 3 | 2000 (2000 to 2000) | 4100 | 13 | 71.00 % ± 1.00 |" in text
+    assert "- Recipe A: 20.0 times as fast," in text
+    assert "| seed A | 3 | not measured | 4100 | not measured | 71.00 % ± 1.00 |" in report.report(waited)
+
+
 def test_of_made_up_pictures_the_tables_tell_speed_and_no_accuracy(load: Callable[[str], ModuleType]) -> None:
     report = load("training_report")
     dogs = {"data": "dogs", "architecture": "resnet50"}
