@@ -18,7 +18,7 @@ V3 := .venv-v3
 WORKFLOW := PYTHONPATH=scripts $(DESK)/bin/python -m workflow
 SETTINGS = $(addprefix --set ,$(SET))
 SHELL_SCRIPTS := build_and_push.sh docker/install.sh docker/settle.sh docker/slim.sh scripts/infra/deploy.sh .ci/run \
-	.ci/base_image.sh
+	.ci/base_image.sh container/bin/train
 
 # An engine that answers, or nothing; ENGINE=none says there is none. Asked once, and only when needed.
 engine = $(eval engine := $(shell $(PYTHON) scripts/local.py engine))$(engine)
@@ -178,7 +178,7 @@ $(DESK)/packages.stamp $(V3)/packages.stamp:
 	@touch $@
 
 # Editable: a change of our code needs no new setup.
-$(VENV)/product.stamp: $(VENV)/packages.stamp container/pyproject.toml docker/class_data.py
+$(VENV)/product.stamp: $(VENV)/packages.stamp container/pyproject.toml container/bin/train docker/class_data.py
 	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable container
 	@$(BIN)/pip check
 	@$(BIN)/python docker/class_data.py container/image_classifier/serving/log4j2.xml

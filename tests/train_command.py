@@ -2,12 +2,14 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
+TRAIN = Path(__file__).resolve().parent.parent / "container" / "bin" / "train"
 MODULE = "image_classifier.training.entrypoint:main"
 RUN = "from sagemaker_training.cli.train import main; main()"
 Python = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -41,6 +43,18 @@ def start(base: Path, before: str = "") -> "subprocess.Popen[str]":
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def start_as_installed(base: Path) -> "subprocess.Popen[str]":
+    """The command's own file beside a Python, as in the image's folder of programs."""
+    folder = base / "bin"
+    folder.mkdir()
+    shutil.copy(TRAIN, folder)
+    (folder / "python").write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n', encoding="utf-8")
+    (folder / "python").chmod(0o755)
+    environ = {**os.environ, "SAGEMAKER_BASE_DIR": str(base), "SAGEMAKER_TRAINING_MODULE": MODULE}
+    command = [str(folder / "train")]
+    return subprocess.Popen(command, cwd=base, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def submit(base: Path, script: str) -> None:

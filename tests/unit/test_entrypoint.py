@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from train_command import MODULE, RUN, Python, configure, failure, start, submit, train
+from train_command import MODULE, RUN, Python, configure, failure, start, start_as_installed, submit, train
 
 
 @pytest.fixture
@@ -103,6 +103,36 @@ def test_a_signal_reaches_the_users_own_program(base: Path) -> None:
                 job.send_signal(signal.SIGTERM)
         assert job.wait(30) == 0, lines
     assert "saved" in lines
+    assert time.monotonic() - started < 20
+
+
+@pytest.mark.parametrize("moment", [0.1, 0.3])
+@pytest.mark.parametrize("own_program", [False, True])
+def test_a_signal_before_the_program_listens_is_not_lost(base: Path, moment: float, own_program: bool) -> None:
+    configure(base)
+    if own_program:
+        submit(base, "import time\nprint('begun', flush=True)\ntime.sleep(60)\n")
+    with start_as_installed(base) as job:
+        time.sleep(moment)
+        job.send_signal(signal.SIGTERM)
+        said, _ = job.communicate(timeout=30)
+    assert job.returncode == 1, said
+    assert failure(base) == "Training was stopped before its first step, so there is no model."
+    assert "begun" not in said
+    assert "Traceback" not in said
+
+
+def test_a_signal_while_the_toolkit_prepares_the_users_own_program_reaches_it(base: Path) -> None:
+    submit(base, "import time\nprint('begun', flush=True)\ntime.sleep(60)\n")
+    early = (
+        "import os, signal; from sagemaker_training import entry_point; run = entry_point.run; "
+        "entry_point.run = lambda **more: (os.kill(os.getpid(), signal.SIGTERM), run(**more)); "
+    )
+    started = time.monotonic()
+    with start(base, early) as job:
+        said, _ = job.communicate(timeout=30)
+    assert job.returncode == 1, said
+    assert failure(base).startswith("train_it.py was ended by SIGTERM; it was asked to stop, and did not listen")
     assert time.monotonic() - started < 20
 
 

@@ -44,6 +44,15 @@ def test_many_sigterms_are_one() -> None:
     assert stop.requested
 
 
+def test_signals_that_were_held_back_are_heard_as_soon_as_somebody_listens() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGINT])
+    os.kill(os.getpid(), signal.SIGTERM)
+    stop = Stop()
+    stop.listen()
+    assert stop.requested
+    assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()) & {signal.SIGTERM, signal.SIGINT}
+
+
 def test_a_second_ctrl_c_interrupts_at_once() -> None:
     stop = Stop()
     stop.listen()

@@ -55,19 +55,27 @@ def _run(layout: Layout, stop: Stop) -> None:
     if env.user_entry_point:
         from image_classifier.training import script_mode
 
-        return script_mode.run(env)
-    import torch  # two seconds that a signal must not get lost in
+        return script_mode.run(env, stop)
+    _end_early(layout, stop)
+    import torch  # seconds, like what follows
 
     from image_classifier.training import cluster, hyperparameters
     from image_classifier.training.job import Job
 
     chosen = hyperparameters.parse(layout.read_config("hyperparameters.json"))
     logger.info("Hyperparameters:\n%s", "\n".join(f"  {line}" for line in chosen.describe()))
+    _end_early(layout, stop)
     hosts = cluster.read(layout.read_config("resourceconfig.json"), torch.cuda.device_count())
     if hosts.is_alone:
         Job(layout, settings, chosen, stop).run()
     else:
         cluster.run(hosts, stop)
+
+
+def _end_early(layout: Layout, stop: Stop) -> None:
+    """Raise Stopped when a stop was asked for and no earlier run of the job has left anything to save."""
+    if not any(layout.checkpoints.glob("checkpoint-*.pt")):
+        stop.check()
 
 
 def _toolkit_environment() -> environment.Environment:

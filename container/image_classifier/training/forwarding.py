@@ -2,8 +2,9 @@
 
 import logging
 import signal
+from collections.abc import Callable
 from contextlib import suppress
-from threading import Timer
+from threading import Event, Timer
 from types import FrameType, TracebackType
 
 import psutil
@@ -11,6 +12,7 @@ import psutil
 logger = logging.getLogger(__name__)
 
 PATIENCE = 110.0  # seconds: SageMaker kills the container 120 s after SIGTERM, and then nobody says why
+_AGAIN = 0.2  # seconds until it is looked anew whether the program has started
 
 
 class Forwarding:
@@ -21,6 +23,7 @@ class Forwarding:
         self._patience = PATIENCE
         self._told: set[psutil.Process] = set()
         self._timer: Timer | None = None
+        self._left = Event()
 
     def __enter__(self) -> "Forwarding":
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -30,6 +33,7 @@ class Forwarding:
     def __exit__(
         self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
+        self._left.set()
         if self._timer:
             self._timer.cancel()
 
@@ -40,12 +44,12 @@ class Forwarding:
             "and exit."
         )
 
-    def _pass_on(self, number: int, _frame: FrameType | None) -> None:
-        self._send(number)
+    def _pass_on(self, number: int, _frame: FrameType | None = None) -> None:
         if self._timer is None:
-            self._timer = Timer(self._patience, self._kill)
-            self._timer.daemon = True
-            self._timer.start()
+            self._timer = _later(self._patience, self._kill)
+        self._send(number)
+        if not (self._told or self._left.is_set()):  # the toolkit has yet to start the program
+            _later(_AGAIN, lambda: self._pass_on(number))
 
     def _kill(self) -> None:
         self.killed = True
@@ -57,3 +61,10 @@ class Forwarding:
         for each in self._told:
             with suppress(psutil.Error):  # it has just ended
                 each.send_signal(number)
+
+
+def _later(seconds: float, act: Callable[[], None]) -> Timer:
+    timer = Timer(seconds, act)
+    timer.daemon = True
+    timer.start()
+    return timer

@@ -18,6 +18,7 @@ from image_classifier import machine
 from image_classifier.errors import UserError
 from image_classifier.training import endings
 from image_classifier.training.forwarding import Forwarding
+from image_classifier.training.stopping import Stop
 
 logger = logging.getLogger(__name__)
 
@@ -26,17 +27,23 @@ LATE_SECONDS = 5  # for a process that outlives the program and holds its stderr
 TORCHRUN = "sagemaker_torch_distributed_enabled"
 
 
-def run(env: environment.Environment) -> None:
+def run(env: environment.Environment, stop: Stop) -> None:
     """Run `entry_point` of `source_dir` as the toolkit does.
+
+    Args:
+        env: what the toolkit knows about the job.
+        stop: has listened so far; from here on the program does.
 
     Raises:
         UserError: the program failed; its last line comes first.
+        Stopped: asked to stop before there was a program to tell.
     """
     logger.info("Script mode: running %s from %s.", env.user_entry_point, env.module_dir)
     _warn_of_shared_memory()
     lines: deque[str] = deque(maxlen=KEPT_LINES)
     program = str(env.user_entry_point)
     with Forwarding() as signals, _stderr_kept_in(lines):
+        stop.check()
         try:
             # Not capture_error: a shell would stand in between, split arguments at spaces and take the signals.
             entry_point.run(

@@ -7,6 +7,8 @@ from types import FrameType
 
 logger = logging.getLogger(__name__)
 
+_NUMBERS = (signal.SIGTERM, signal.SIGINT)
+
 
 class Stopped(Exception):
     """The job was asked to stop; raised only where nothing is lost."""
@@ -33,9 +35,13 @@ class Stop:
             raise Stopped
 
     def listen(self) -> None:
-        """Take SIGTERM and SIGINT as a request to stop; a second SIGINT interrupts at once."""
-        signal.signal(signal.SIGTERM, self._handle)
-        signal.signal(signal.SIGINT, self._handle)
+        """Take SIGTERM and SIGINT as a request to stop; a second SIGINT interrupts at once.
+
+        Those that came before, while `train` held them back (bin/train), are heard now.
+        """
+        for number in _NUMBERS:
+            signal.signal(number, self._handle)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _NUMBERS)
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
         if not self.requested:
