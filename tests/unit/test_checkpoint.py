@@ -48,6 +48,19 @@ def test_the_newest_wins_and_two_are_kept(checkpoints: Checkpoints) -> None:
     assert path.name == "checkpoint-aaaaaaaa-000001000.pt"
 
 
+@pytest.mark.parametrize("keep", [1, 3])
+def test_as_many_are_kept_as_are_asked_for_and_their_size_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, keep: int
+) -> None:
+    checkpoints = Checkpoints(tmp_path, "aaaaaaaa", keep)
+    with caplog.at_level(logging.INFO):
+        for step in range(5):
+            checkpoints.save({"weights": torch.zeros(10**6)}, step)
+    assert len(list(tmp_path.iterdir())) == keep
+    told = f"A checkpoint has 4.0 MB; the newest {keep} are kept, {keep * 4}.0 MB in {tmp_path}."
+    assert caplog.messages.count(told) == 1
+
+
 @pytest.mark.parametrize("damage", [b"", b"half", None])
 def test_a_damaged_newest_falls_back_and_says_so(
     checkpoints: Checkpoints, caplog: pytest.LogCaptureFixture, damage: bytes | None

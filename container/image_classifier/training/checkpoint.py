@@ -31,6 +31,7 @@ class Checkpoints:
 
     folder: Path
     key: str
+    keep: int = KEEP  # of the newest
 
     def save(self, state: State, step: int) -> Path:
         """Write a checkpoint and drop the oldest.
@@ -57,9 +58,20 @@ class Checkpoints:
                 raise
             raise OSError(cause.errno, cause.strerror, str(path)) from None
         os.replace(partial, path)
-        for old in [*self._files()[KEEP:], *self.folder.glob(f"checkpoint-{self.key}-*.partial")]:
+        if len(self._files()) == 1:
+            self._say_size(path.stat().st_size)
+        for old in [*self._files()[self.keep :], *self.folder.glob(f"checkpoint-{self.key}-*.partial")]:
             old.unlink(missing_ok=True)  # a partial one: the job was killed while it wrote
         return path
+
+    def _say_size(self, size: int) -> None:
+        logger.info(
+            "A checkpoint has %.1f MB; the newest %d are kept, %.1f MB in %s.",
+            size / 1e6,
+            self.keep,
+            self.keep * size / 1e6,
+            self.folder,
+        )
 
     def latest(self) -> State | None:
         """The newest checkpoint that can be read; says which ones could not."""

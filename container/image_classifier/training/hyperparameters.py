@@ -98,6 +98,9 @@ class Hyperparameters(BaseModel):
         "auto",
         description="`auto`: add compiled variants for CPUs to the artifact, in fp32 and int8, with what was measured.",
     )
+    keep_checkpoints: int = Field(
+        2, ge=1, le=1000, description="Newest checkpoints that are kept, one an epoch; with 2, one may be damaged."
+    )
     seed: int = Field(
         0,
         ge=0,
@@ -172,7 +175,9 @@ class Hyperparameters(BaseModel):
 
 
 # What only tells about a job, and changes nothing of what it learns.
-OBSERVING = frozenset({"compile", "num_workers", "debug", "debug_interval", "profile_steps", "stop_on", "tensorboard"})
+OBSERVING = frozenset(
+    {"compile", "num_workers", "keep_checkpoints", "debug", "debug_interval", "profile_steps", "stop_on", "tensorboard"}
+)
 
 
 def parse(raw: Mapping[str, Any]) -> Hyperparameters:

@@ -172,7 +172,7 @@ class Job:
             class_counts=data.train.counts(),
             chosen=self.chosen,
             evaluator=self.evaluator,
-            checkpoints=Checkpoints(self.layout.checkpoints, self.key),
+            checkpoints=Checkpoints(self.layout.checkpoints, self.key, self.chosen.keep_checkpoints),
             hook=self.hook,
             stop=self.stop,
             set_mode=set_mode,
