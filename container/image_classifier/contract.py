@@ -131,6 +131,11 @@ class Settings(BaseModel):
         le=50,
         description="Log level by number: 10 debug, 20 info, 30 warning, 40 error.",
     )
+    log_format: Literal["plain", "json"] = Field(
+        "plain",
+        alias="CLASSIFIER_LOG_FORMAT",
+        description="`json`: `train` logs one JSON object a line; metric lines stay as they are.",
+    )
     max_pixels: int = Field(
         50_000_000,
         alias="CLASSIFIER_MAX_PIXELS",

@@ -1,6 +1,7 @@
 """The real `train` command in a base directory of its own: exit codes, the failure file, script mode, stopping."""
 
 import json
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from image_classifier.training import metrics
 from train_command import MODULE, RUN, Python, configure, failure, start, start_as_installed, submit, train
 
 
@@ -52,6 +54,27 @@ def test_a_job_ends_with_0_a_model_and_no_failure_file(
     assert not (base / "output" / "failure").exists()
     assert "epoch=1; train_loss=" in result.stdout
     assert "architecture = shufflenet_v2_x0_5" in result.stdout
+
+
+def test_a_log_of_json_lines_keeps_the_metric_lines_as_they_are(
+    base: Path, python: Python, folders: Callable[..., Path]
+) -> None:
+    folders(base / "input" / "data" / "train", {"amber": 4, "blue": 4})
+    configure(
+        base,
+        architecture="shufflenet_v2_x0_5",
+        **{"epochs": "1", "image_size": "32", "pretrained": "false", "freeze_backbone": "false", "compile": "off"},
+    )
+    result = train(base, python, CLASSIFIER_LOG_FORMAT="json")
+    assert result.returncode == 0, result.stdout + result.stderr
+    lines = result.stdout.splitlines()
+    read = {entry["Name"]: re.findall(entry["Regex"], result.stdout) for entry in metrics.definitions()}
+    assert len(read["val_loss"]) == len(read["job_seconds"]) == 1
+    told = [json.loads(line) for line in lines if line.startswith("{")]
+    assert all({"time", "level", "logger", "message"} <= set(each) for each in told)
+    assert any(each["message"].startswith("Data: 2 classes;") for each in told)
+    plain = [line for line in lines if not line.startswith("{")]
+    assert all(re.match(r"Imported framework|(epoch|features_seconds)=", line) for line in plain), plain
 
 
 def test_an_error_of_the_program_is_exit_code_2_with_the_reason_first(base: Path, python: Python) -> None:

@@ -12,6 +12,7 @@ from sagemaker_training.errors import ClientError
 
 from image_classifier.contract import Layout, Settings
 from image_classifier.errors import ExitCode, UserError, exit_code, sentence, write_failure
+from image_classifier.training import log_format
 from image_classifier.training.stopping import Stop, Stopped
 
 # before the toolkit configures its own handler; metric lines and log lines share one stream, in order
@@ -50,7 +51,7 @@ def environment_base() -> Path:
 
 def _run(layout: Layout, stop: Stop) -> None:
     settings = Settings.from_environment()
-    logging.getLogger().setLevel(settings.log_level)
+    log_format.apply(settings)
     env = _toolkit_environment()
     if env.user_entry_point:
         from image_classifier.training import script_mode

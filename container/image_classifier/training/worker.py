@@ -7,7 +7,7 @@ from pathlib import Path
 
 from image_classifier.contract import Layout, Settings
 from image_classifier.errors import ExitCode, exit_code, sentence
-from image_classifier.training import distributed, entrypoint, hyperparameters
+from image_classifier.training import distributed, entrypoint, hyperparameters, log_format
 from image_classifier.training.heartbeat import Failure
 from image_classifier.training.job import Job
 from image_classifier.training.stopping import Stop
@@ -42,7 +42,9 @@ def _run(stop: Stop) -> None:
     settings = Settings.from_environment()
     layout = Layout(entrypoint.environment_base())
     world = distributed.join()
-    logging.getLogger().setLevel(settings.log_level if world.local_rank == 0 else logging.WARNING)
+    log_format.apply(settings)
+    if world.local_rank:
+        logging.getLogger().setLevel(logging.WARNING)
     chosen = hyperparameters.parse(layout.read_config("hyperparameters.json"))
     Job(layout, settings, chosen, stop, world).run()
     distributed.leave()
