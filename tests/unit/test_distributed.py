@@ -1,6 +1,7 @@
 """Several processes do together what one does alone."""
 
 import copy
+import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +15,9 @@ from image_classifier.contract import Layout, Settings
 from image_classifier.errors import UserError
 from image_classifier.training import batch_norm, hyperparameters
 from image_classifier.training.distributed import ALONE, World
+from image_classifier.training.features import Extractor
 from image_classifier.training.job import Job
+from image_classifier.training.sources import PictureSource
 from image_classifier.training.stopping import Stop, Stopped
 from together import together
 
@@ -140,9 +143,29 @@ def run_job(world: World, folder: Path, name: str) -> None:
     Job(Layout(base), settings, chosen, Stop(), world).run()
 
 
+def count_pictures(reads: list[list[int]]) -> None:
+    """From here on, note in this process which rows each pass of the backbone reads."""
+    compute, read = Extractor._compute, PictureSource.read
+
+    def noted(source: PictureSource, row: int, epoch: int | None = None) -> torch.Tensor | None:
+        reads[-1].append(row)
+        return read(source, row, epoch)
+
+    def counted(extractor: Extractor, source: PictureSource, label: str) -> dict[str, torch.Tensor]:
+        reads.append([])
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(PictureSource, "read", noted)
+            return compute(extractor, source, label)
+
+    Extractor._compute = counted  # type: ignore[method-assign]
+
+
 def run_jobs(world: World, folder: Path) -> None:
     run_job(world, folder, "full")
+    reads: list[list[int]] = []
+    count_pictures(reads)
     run_job(world, folder, "features")
+    (folder / f"reads-{world.rank}.json").write_text(json.dumps(reads), encoding="utf-8")
     with pytest.raises(UserError, match="The hosts of this job see different pictures; give every host all of them"):
         run_job(world, folder, "different")
     with pytest.raises(UserError, match="2 pictures cannot be used, and max_bad_pictures=1"):
@@ -180,3 +203,7 @@ def test_two_processes_do_whole_jobs_as_one_does(
         assert [row.split(",")[0] for row in tables[0]] == [row.split(",")[0] for row in tables[1]]
         written = [path for path in (tmp_path / f"{name}-2-1").rglob("*") if path.is_file()]
         assert [path for path in written if "input" not in path.parts] == [], "only the main process writes"
+    reads = [json.loads((tmp_path / f"reads-{rank}.json").read_text(encoding="utf-8")) for rank in range(2)]
+    for count, mine, others in zip((15, 7, 5), *reads, strict=True):  # pictures to train on, to validate, to test
+        assert sorted(mine + others) == list(range(count)), "each picture once"
+        assert len(mine) - len(others) == 1, "by halves"
