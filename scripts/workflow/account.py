@@ -57,10 +57,16 @@ def newest(settings: Settings, **wanted: str) -> str:
 
 def uploaded(settings: Settings) -> str:
     """Where the pictures lie; DeskError when none are there."""
-    bucket, _, key = settings.data_uri.removeprefix("s3://").partition("/")
-    if not client(settings, "s3").list_objects_v2(Bucket=bucket, Prefix=f"{key}/", MaxKeys=1)["KeyCount"]:
+    if not holds(settings, settings.data_uri):
         raise DeskError(f"nothing is at {settings.data_uri} yet; send your pictures: make sm-upload DATA=folder")
     return settings.data_uri
+
+
+def holds(settings: Settings, place: str) -> bool:
+    """Whether anything lies below a place in S3."""
+    bucket, _, key = place.removeprefix("s3://").partition("/")
+    prefix = f"{key.rstrip('/')}/"
+    return bool(client(settings, "s3").list_objects_v2(Bucket=bucket, Prefix=prefix, MaxKeys=1)["KeyCount"])
 
 
 def digest(file: Path) -> str:

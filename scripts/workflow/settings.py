@@ -31,6 +31,7 @@ class Settings(BaseSettings):
     accelerator: Literal["cuda", "cuda13", "cpu"] = "cuda"
     kms_key: str = ""
     weights: str = ""
+    features: str = ""
     instance_type: str = "ml.g4dn.xlarge"
     instances: int = Field(1, ge=1)
     volume_gb: int = Field(50, ge=1)

@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 
 from desk import DeskError
 from ways import ROOT
-from workflow import debugging, instances
+from workflow import debugging, features, instances
 from workflow.account import ENDED, LOOK_EVERY, SCREEN, client, new_name, session, uploaded
 from workflow.report import fetch
 from workflow.settings import Settings
@@ -66,8 +66,8 @@ def train(settings: Settings, wait: bool = True) -> None:
 
 
 def channels(settings: Settings) -> dict[str, str]:
-    """What a job reads, name by name: the uploaded pictures, and the weights that it begins with."""
-    return {"training": uploaded(settings), **pretrained(settings)}
+    """What a job reads, name by name: the uploaded pictures, and the weights and features that it begins with."""
+    return {"training": uploaded(settings), **pretrained(settings), **features.kept(settings)}
 
 
 def _begin(settings: Settings, name: str, data: Mapping[str, str]) -> None:
