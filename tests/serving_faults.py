@@ -56,8 +56,8 @@ def slow_callers(server: Server, seconds: float) -> None:
     _trickle(server, seconds, POST + b"Content-Length: 3000000\r\n\r\n")
 
 
-def _trickle(server: Server, seconds: float, head: bytes) -> None:
-    connections = [_connection(server) for _ in range(100)]
+def _trickle(server: Server, seconds: float, head: bytes, callers: int = 100) -> None:
+    connections = [_connection(server) for _ in range(callers)]
     for connection in connections:
         connection.sendall(head)
     for _ in range(int(seconds)):
@@ -66,6 +66,11 @@ def _trickle(server: Server, seconds: float, head: bytes) -> None:
                 connection.sendall(b"x")
         time.sleep(1)
     _close(connections)
+
+
+def large_and_slow(server: Server, seconds: float) -> None:
+    """20 callers that send 2 MB at once, and then a byte every second."""
+    _trickle(server, seconds, POST + b"Content-Length: 3000000\r\n\r\n" + bytes(2_000_000), callers=20)
 
 
 def half_closed(server: Server, seconds: float) -> None:
@@ -165,6 +170,7 @@ SCRIPTED: tuple[Fault, ...] = (
     malformed,
     slow_headers,
     slow_callers,
+    large_and_slow,
     half_closed,
     idle_connections,
     crowd,
@@ -172,6 +178,7 @@ SCRIPTED: tuple[Fault, ...] = (
     killed_now_and_then,
     killed_workers,
 )
+OF_FOUR: tuple[Fault, ...] = (nothing, killed_workers)
 OWN: tuple[Fault, ...] = (nothing, *([hostile_pictures] if HOSTILE.is_dir() else []), spoilt_pictures)
 
 

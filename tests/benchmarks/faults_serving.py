@@ -19,13 +19,14 @@ from pathlib import Path
 import doors
 from sample_pictures import make_pictures
 from server import Server, serving
-from serving_faults import OWN, SCRIPTED, Fault, alive
+from serving_faults import OF_FOUR, OWN, SCRIPTED, Fault, alive
 
 CALLERS = 4
 DEADLINE = 5  # seconds
-TABLE = """| fault | 200 | 503 | 504 | other | median | slowest | afterwards | holds |
-|---|---|---|---|---|---|---|---|---|
+TABLE = """| fault | 200 | 503 | 504 | other | median | slowest | slowest /ping | afterwards | holds |
+|---|---|---|---|---|---|---|---|---|---|
 """
+PING = 2  # seconds that SageMaker waits for an answer to /ping
 ROOM = 3  # seconds beyond the deadline for a busy desk to notice
 SCRIPT = """
 import time
@@ -44,6 +45,7 @@ class Load:
 
     statuses: Counter[str] = field(default_factory=Counter)
     seconds: list[float] = field(default_factory=list)
+    pings: list[float] = field(default_factory=list)
 
     def row(self, name: str, left: str) -> str:
         """One line of the table."""
@@ -51,9 +53,11 @@ class Load:
         other = ", ".join(f"{count} x {status}" for status, count in sorted(self.statuses.items())) or "none"
         ordered = sorted(self.seconds) or [0.0]
         median, slowest = ordered[len(ordered) // 2], ordered[-1]
-        verdict = "yes" if other == "none" and slowest < DEADLINE + ROOM else "**no**"
+        ping = max(self.pings, default=0.0)
+        holds = other == "none" and slowest < DEADLINE + ROOM and ping < PING
         counts = " | ".join(str(count) for count in codes.values())
-        return f"| {name} | {counts} | {other} | {median * 1000:.0f} ms | {slowest:.1f} s | {left} | {verdict} |"
+        times = f"{median * 1000:.0f} ms | {slowest:.1f} s | {ping * 1000:.0f} ms"
+        return f"| {name} | {counts} | {other} | {times} | {left} | {'yes' if holds else '**no**'} |"
 
 
 @contextmanager
@@ -73,7 +77,13 @@ def calling(server: Server, picture: bytes) -> Iterator[Load]:
             if status != "200":
                 time.sleep(0.1)
 
-    threads = [threading.Thread(target=call) for _ in range(CALLERS)]
+    def ping() -> None:
+        while not stop.wait(0.2):
+            start = time.monotonic()
+            server.ping()
+            load.pings.append(time.monotonic() - start)
+
+    threads = [threading.Thread(target=task) for task in (*[call] * CALLERS, ping)]
     for thread in threads:
         thread.start()
     try:
@@ -84,24 +94,30 @@ def calling(server: Server, picture: bytes) -> Iterator[Load]:
             thread.join()
 
 
-def _state(server: Server) -> str:
+def _state(server: Server, workers: int) -> str:
     """What is left when all is quiet again."""
     time.sleep(DEADLINE + ROOM)  # a worker that hangs ends only now
     end = time.monotonic() + 90
-    while (server.ping() != 200 or alive(server) < 2) and time.monotonic() < end:
+    while (server.ping() != 200 or alive(server) < workers) and time.monotonic() < end:
         time.sleep(0.2)
     processes = server.processes()
-    return f"{len(processes)} processes, {sum(process.memory for process in processes) / 2**20:.0f} MiB"
+    memory, files = sum(process.memory for process in processes), sum(process.files for process in processes)
+    return f"{len(processes)} processes, {server.zombies()} zombies, {memory / 2**20:.0f} MiB, {files} open files"
 
 
-def _rows(model: Path, picture: bytes, log: Path, faults: Sequence[Fault], seconds: float) -> Iterator[str]:
-    environment = {"SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS": str(DEADLINE), "SAGEMAKER_MODEL_SERVER_WORKERS": "2"}
+def _rows(
+    model: Path, picture: bytes, log: Path, faults: Sequence[Fault], seconds: float, workers: int = 2
+) -> Iterator[str]:
+    environment = {
+        "SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS": str(DEADLINE),
+        "SAGEMAKER_MODEL_SERVER_WORKERS": str(workers),
+    }
     with serving(model, log, environment=environment) as server:
         server.wait_until_ready(300)
         for fault in faults:
             with calling(server, picture) as load:
                 fault(server, seconds)
-            row = load.row((fault.__doc__ or "").rstrip("."), _state(server))
+            row = load.row((fault.__doc__ or "").rstrip("."), _state(server, workers))
             print(row, flush=True)
             yield row
 
@@ -122,18 +138,20 @@ def main() -> None:
         picture = next((folder / "pictures").rglob("*.png")).read_bytes()
         rows = [*_rows(scripted, picture, folder / "log", SCRIPTED, seconds)]
         own = [*_rows(source, picture, folder / "log", OWN, seconds)]
-    _write(rows, own, seconds)
+        four = [*_rows(source, picture, folder / "log", OF_FOUR, seconds, workers=4)]
+    _write(rows, own, four, seconds)
 
 
-def _write(scripted: list[str], own: list[str], seconds: float) -> None:
+def _write(scripted: list[str], own: list[str], four: list[str], seconds: float) -> None:
     where = "in the image" if doors.ENGINE else "from the virtual environment"
-    rows, more = "\n".join(scripted), "\n".join(own)
+    rows, more, last = "\n".join(scripted), "\n".join(own), "\n".join(four)
     text = f"""# Faults against `serve`
 
 `tests/benchmarks/faults_serving.py`, {where}: two workers, a deadline of {DEADLINE} s, {CALLERS} callers with good
 requests that ask without pause while the fault lasts ({seconds:.0f} s each). The columns are what these callers saw;
-"holds" is: no status but 200, 503 and 504, and every answer within its deadline and {ROOM} s for a busy machine.
-Faults follow each other in the same server; the processes and memory left show that none leaves anything behind.
+"holds" is: no status but 200, 503 and 504, every answer within its deadline and {ROOM} s for a busy machine, and every
+/ping within the {PING} s that SageMaker gives it. Faults follow each other in the same server; the processes, memory
+and open files left show that none leaves anything behind.
 
 ## A model with a script of its own, which can hang
 
@@ -145,6 +163,10 @@ told so at once. Where requests hang one after another, both workers can be repl
 ## A model that our own handler answers
 
 {TABLE}{more}
+
+## The same with four workers
+
+{TABLE}{last}
 """
     Path(__file__).with_suffix(".md").write_text(text, encoding="utf-8")
 
