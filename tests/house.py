@@ -13,7 +13,7 @@ from aiohttp import web
 from aiohttp.test_utils import BaseTestServer, TestClient
 
 from image_classifier.contract import Settings
-from image_classifier.serving import sizing, wire
+from image_classifier.serving import sizing, spool, wire
 from image_classifier.serving.front_door import Model, State
 from image_classifier.serving.gate import Gate
 from image_classifier.serving.http_server import Runner
@@ -25,11 +25,17 @@ GOOD = {"topk_labels": ["amber"]}
 
 @dataclass
 class Mms:
-    """What MMS says next, and what it was told."""
+    """What MMS says next, and what it was told.
 
+    Args:
+        folder: where large bodies lie.
+    """
+
+    folder: Path
     status: int = 200
     body: bytes = json.dumps(GOOD).encode()
     answered: bool = True
+    where: str = wire.HERE
     delay: float = 0.0
     headers: dict[str, str] = field(default_factory=lambda: {"Content-Type": "application/json"})
     seen: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
@@ -39,16 +45,23 @@ class Mms:
         assert request.path == "/predictions/model"
         self.started.set()
         headers = {name.lower(): value for name, value in request.headers.items()}
-        self.seen.append((headers, await request.read()))
+        self.seen.append((headers, await request.read() or self._laid(headers.get(wire.BODY))))
         await asyncio.sleep(self.delay)
-        own = {wire.ANSWERED: "yes"} if self.answered else {}
+        own = {wire.ANSWERED: self.where} if self.answered else {}
         return web.Response(status=self.status, body=self.body, headers={**self.headers, **own})
+
+    def _laid(self, name: str | None) -> bytes:
+        if name is None:
+            return b""
+        with spool.take(self.folder, name) as file:
+            return file.read()
 
 
 @dataclass
 class Backend:
     """The part of ModelServer that the front door uses."""
 
+    folder: Path
     predictions: aiohttp.ClientSession
     sizing: sizing.Sizing
 
@@ -88,7 +101,7 @@ class Served(BaseTestServer):
 
 @asynccontextmanager
 async def house(folder: Path, own_formats: bool, environ: dict[str, str]) -> AsyncIterator[House]:
-    mms, app = Mms(), web.Application(client_max_size=0)
+    mms, app = Mms(folder), web.Application(client_max_size=0)
     app.router.add_post("/predictions/{name}", mms.predict)
     runner = web.AppRunner(app)
     await runner.setup()
@@ -96,7 +109,7 @@ async def house(folder: Path, own_formats: bool, environ: dict[str, str]) -> Asy
     session = aiohttp.ClientSession("http://mms", connector=aiohttp.UnixConnector(str(folder / "s"), limit=0))
     settings = Settings.from_environment({"SAGEMAKER_MODEL_SERVER_WORKERS": "2", **environ})
     sizes = sizing.compute(settings, folder)
-    door = SingleModelDoor(settings, Backend(session, sizes))  # type: ignore[arg-type]
+    door = SingleModelDoor(settings, Backend(folder, session, sizes))  # type: ignore[arg-type]
     door.state, door.model = State.READY, Model("model", folder, own_formats, Gate(sizes.dispatched, sizes.queue))
     server = Served(door.application())
     async with session, TestClient(server) as client:

@@ -75,13 +75,13 @@ class Settings(BaseModel):
         description="Requests that may wait for a worker; further ones are answered with 503.",
     )
     heap_mb: int | None = Field(
-        None, alias="SAGEMAKER_MAX_HEAP_SIZE", ge=32, description="Java's heap, in MiB; computed from the body limit."
+        None, alias="SAGEMAKER_MAX_HEAP_SIZE", ge=32, description="Java's heap, in MiB; computed from the workers."
     )
     direct_mb: int | None = Field(
         None,
         alias="SAGEMAKER_MAX_DIRECT_MEMORY_SIZE",
         ge=32,
-        description="Java's memory beside its heap, in MiB; computed from the body limit.",
+        description="Java's memory beside its heap, in MiB; computed from the workers.",
     )
     netty_threads: int | None = Field(
         None, alias="MMS_NUMBER_OF_NETTY_THREADS", ge=1, le=256, description="Java's threads that read requests."

@@ -3,6 +3,8 @@
 import ctypes
 import os
 import shutil
+import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -32,6 +34,27 @@ def shared_memory() -> int:
         return shutil.disk_usage(SHARED).total
     except OSError:  # there is none
         return 0
+
+
+@dataclass(frozen=True)
+class Temporary:
+    """Where temporary files go.
+
+    Args:
+        bytes: that are free.
+        in_memory: there is no disk behind it: its files count as this container's memory.
+    """
+
+    bytes: int
+    in_memory: bool
+
+
+def temporary() -> Temporary:
+    """Look at /tmp, or at what TMPDIR names instead."""
+    folder = Path(tempfile.gettempdir()).resolve()
+    mounted = {Path(part.mountpoint): part.fstype for part in psutil.disk_partitions(all=True)}
+    kind = next((mounted[path] for path in (folder, *folder.parents) if path in mounted), "")
+    return Temporary(shutil.disk_usage(folder).free, kind in ("tmpfs", "ramfs"))
 
 
 def free_memory() -> int:

@@ -50,6 +50,9 @@ _PROCESSES = (
 )
 
 
+_ZOMBIES = "import psutil; print(sum(p.status() == 'zombie' for p in psutil.process_iter()))"
+
+
 @dataclass(frozen=True)
 class Process:
     """One process behind a door: its command line, resident bytes and open files."""
@@ -119,6 +122,16 @@ class Opened:
         for p in family:
             with suppress(psutil.Error):  # a process may end meanwhile
                 found.append(Process(p.pid, " ".join(p.cmdline()), p.memory_info().rss, p.num_fds()))
+        return found
+
+    def zombies(self) -> int:
+        """Processes behind the door that have ended, and that nobody has taken leave of."""
+        if ENGINE:
+            return int(self.inside("python", "-c", _ZOMBIES))
+        found = 0
+        for p in psutil.Process(self.running.process.pid).children(recursive=True):
+            with suppress(psutil.Error):
+                found += p.status() == psutil.STATUS_ZOMBIE
         return found
 
     def workers(self) -> list[Process]:

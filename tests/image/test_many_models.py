@@ -5,6 +5,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -46,6 +47,7 @@ def store(trained: doors.Finished, tmp_path_factory: pytest.TempPathFactory) -> 
     folder = tmp_path_factory.mktemp("store")
     shutil.copytree(trained.model, folder / "good")
     scripted(folder / "slow", SLOW.format(load=6))
+    scripted(folder / "endless", SLOW.format(load=500))
     scripted(folder / "quick", SLOW.format(load=0))
     scripted(folder / "greedy", GREEDY)
     return folder
@@ -146,6 +148,20 @@ def test_models_are_served_while_another_loads_and_unloading_waits_for_the_last_
         assert statuses == [200, 200]
 
 
+def test_its_end_waits_for_answers_but_for_no_model_that_loads(store: Path, tmp_path: Path) -> None:
+    with many(store, tmp_path / "log") as server, ThreadPoolExecutor(3) as pool:
+        assert load(server, store, "quick", "quick").status == 200
+        loading = pool.submit(load, server, store, "endless", "endless")
+        while server.ask("GET", "/metrics").body.find(b"\nclassifier_in_flight 2.0") < 0:  # this one, and the load
+            time.sleep(0.1)
+        asked = pool.submit(invoke, server, "quick", b"3")
+        time.sleep(0.5)
+        assert 2 < server.stop(30) < 15
+        assert asked.result() == 200
+        assert (loading.result().status, loading.result().json["code"]) == (503, "shutting_down")
+        assert server.wait() == 0, server.log
+
+
 def test_a_model_whose_workers_died_for_good_is_loaded_again(store: Path, tmp_path: Path) -> None:
     with many(store, tmp_path / "log") as server:
         assert load(server, store, "quick", "quick").status == 200
@@ -185,4 +201,5 @@ def test_models_that_come_and_go_leave_nothing(store: Path, picture: bytes, tmp_
 def settled(server: Server) -> dict[int, doors.Process]:
     """What lasts, by its process id."""
     time.sleep(1.5)  # what was unloaded is taken leave of each second
+    assert server.zombies() == 0
     return {process.pid: process for process in server.lasting()}

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,9 +63,25 @@ class TestReadiness:
         assert set(told) == {503, 200}
         assert server.ping() == 200
 
-    def test_the_log_shows_how_the_server_is_sized(self, server: Server) -> None:
+    @pytest.mark.parametrize(
+        "line",
+        [
+            r"Packages: Python 3\.\d+\.\d+, torch \S+, torchvision \S+, openvino \S+, multi-model-server \S+, .*\.",
+            r"Device: .+\.",
+            r"Model: resnet18 with 6 classes in /\S+ \(\d+ files, \d+\.\d MB\), answered by our own handler\.",
+            r"Engine: .+, on \S+; .+\.",
+            r"Workers: \d+ with \d+ thread\(s\) each.* \(.*\d+ cores; \d+ MiB memory / \d+ MiB a worker = .+\)\.",
+            r"Limits: body 6 MiB either way; \d+ requests at work, .*, \d+ waiting; .* \d+ MiB in all, .+\.",
+            r"Java: heap \d+ MiB, direct memory \d+ MiB \(.+ of bodies\); \d+ \+ \d+ threads\.",
+            r"Memory: \d+ of \d+ MiB = workers \d+ \+ Java \d+ \+ front door \d+ \+ bodies \d+ \+ large ones \d+.*\.",
+            r"Requests: at most 1000 pictures of 50 million pixels each .*; 504 after 55 s\.",
+            r"Listening on port \d+; /ping answers 503 until the model is loaded\.",
+            r"Ready: the model in /\S+ answers, after \d+\.\d s\.",
+        ],
+    )
+    def test_the_log_begins_with_what_it_is_made_of_and_what_it_serves(self, server: Server, line: str) -> None:
         server.wait_for("Ready: the model in", 10)
-        assert "Workers: " in server.log
+        assert re.search(f"^{line}$", server.log, re.MULTILINE), server.log
 
 
 class TestAnswers:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import doors
+from doors import needs_engine
 from server import serving
 
 
@@ -111,3 +112,11 @@ def test_serve_says_that_its_port_is_taken(model: Path, tmp_path: Path) -> None:
     assert code == 3, server.log
     assert f"Port {port} cannot be opened" in server.log
     assert "Traceback" not in server.log
+
+
+@needs_engine
+def test_serve_says_that_it_can_write_nowhere(model: Path, tmp_path: Path) -> None:
+    with serving(model, tmp_path / "serve.log", ("--read-only",)) as server:
+        assert server.wait() == 3, server.log
+    (line,) = server.log.splitlines()
+    assert line.endswith("; give the server a /tmp that it may write to, with free space."), server.log

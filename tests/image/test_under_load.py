@@ -37,11 +37,17 @@ def predict_fn(data, model):
 
 
 @contextmanager
-def answering(folder: Path, more: str = "", **environment: str) -> Iterator[Server]:
+def starting(folder: Path, more: str = "", **environment: str) -> Iterator[Server]:
     (folder / "model" / "code").mkdir(parents=True)
     (folder / "model" / "code" / "inference.py").write_text(SCRIPT + more)
     environment = {"SAGEMAKER_MODEL_SERVER_WORKERS": "2", **environment}
     with serving(folder / "model", folder / "log", environment=environment) as server:
+        yield server
+
+
+@contextmanager
+def answering(folder: Path, more: str = "", **environment: str) -> Iterator[Server]:
+    with starting(folder, more, **environment) as server:
         server.wait_until_ready()
         until(lambda: alive(server) == 2, server)
         yield server
@@ -91,9 +97,20 @@ def test_what_takes_longer_than_the_end_may_take_is_told_so(tmp_path: Path) -> N
         assert long.result().json["code"] == "shutting_down"
 
 
+def test_sigterm_while_the_model_loads_ends_it_soon_and_well(tmp_path: Path) -> None:
+    with starting(tmp_path, "def model_fn(model_dir): time.sleep(500)\n") as server:
+        server.wait_for("Listening on port")
+        time.sleep(4)  # Java is there, and its worker loads
+        assert server.ping() == 503
+        assert server.stop(30) < 12
+        assert server.wait() == 0, server.log
+        assert "Traceback" not in server.log
+
+
 def test_a_worker_that_is_killed_under_load_costs_only_the_request_it_had(tmp_path: Path) -> None:
     statuses: Counter[str] = Counter()
     stop = threading.Event()
+    pings: list[float] = []
     kills = 3
 
     def call(server: Server) -> None:
@@ -104,8 +121,14 @@ def test_a_worker_that_is_killed_under_load_costs_only_the_request_it_had(tmp_pa
                 status = type(error).__name__
             statuses[status] += 1
 
-    with answering(tmp_path) as server, ThreadPoolExecutor(4) as pool:
-        callers = [pool.submit(call, server) for _ in range(4)]
+    def ping(server: Server) -> None:
+        while not stop.wait(0.1):
+            start = time.monotonic()
+            assert server.ping() == 200
+            pings.append(time.monotonic() - start)
+
+    with answering(tmp_path) as server, ThreadPoolExecutor(5) as pool:
+        callers = [*(pool.submit(call, server) for _ in range(4)), pool.submit(ping, server)]
         try:
             for _ in range(kills):
                 victim = sorted(worker.pid for worker in server.workers())[1]  # the first forks the others
@@ -121,6 +144,7 @@ def test_a_worker_that_is_killed_under_load_costs_only_the_request_it_had(tmp_pa
             caller.result()
         assert set(statuses) <= {"200", "503", "504"}, statuses
         assert statuses.total() - statuses["200"] <= kills, statuses
+        assert sorted(pings)[len(pings) * 9 // 10] < 2  # SageMaker waits no longer
 
 
 def test_workers_that_grow_are_replaced_under_load_and_nothing_is_lost(tmp_path: Path) -> None:

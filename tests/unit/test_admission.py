@@ -88,7 +88,7 @@ def test_bodies_that_are_still_coming_take_no_more_memory_than_is_set_aside(run:
         refused, held = await asyncio.wait(asked, timeout=2)
         assert len(refused) >= 20
         for each in refused:
-            assert "memory for them" in await house.error(await each, 503, "busy")
+            assert "room for them" in await house.error(await each, 503, "busy")
         assert house.door.bodies.free == whole - 900_000 * len(held)
         go_on.set()
         answered = await asyncio.gather(*held)
@@ -97,26 +97,6 @@ def test_bodies_that_are_still_coming_take_no_more_memory_than_is_set_aside(run:
         assert (await ask(house)).status == 200
 
     run(talk, MMS_JOB_QUEUE_SIZE="3")
-
-
-def test_a_large_body_is_passed_on_while_it_comes(run: Run) -> None:
-    body = bytes(range(256)) * (12 * MIB // 256)
-
-    async def talk(house: House) -> None:
-        seen = asyncio.Event()
-
-        async def stream() -> AsyncIterator[bytes]:
-            yield body[: 2 * MIB]
-            await asyncio.wait_for(house.mms.started.wait(), 5)  # Java has the beginning before the end was sent
-            seen.set()
-            yield body[2 * MIB :]
-
-        answer = await house.client.post("/invocations", data=stream(), headers=JPEG)
-        assert answer.status == 200
-        assert seen.is_set()
-        assert house.mms.seen[0][1] == body
-
-    run(talk, SAGEMAKER_MAX_PAYLOAD_IN_MB="100")
 
 
 @pytest.mark.parametrize(
@@ -140,6 +120,58 @@ def test_what_is_not_http_is_400_in_json(run: Run, sent: bytes) -> None:
         assert b"application/json" in head
         assert json.loads(body).keys() == {"code", "message", "request_id"}
         assert (await ask(house)).status == 200
+
+    run(talk)
+
+
+REQUEST = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: 3\r\n\r\nabc"
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.1])
+def test_a_caller_that_has_sent_all_and_still_listens_is_answered(run: Run, pause: float) -> None:
+    async def talk(house: House) -> None:
+        house.mms.delay = 0.3
+        reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
+        writer.write(REQUEST)
+        await asyncio.sleep(pause)
+        writer.write_eof()
+        told = await asyncio.wait_for(reader.read(), 5)  # to the end: the connection is closed after it
+        writer.close()
+        for _ in range(2):  # callers skip these
+            told = told.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
+        assert told.startswith(b"HTTP/1.1 200 OK\r\n")
+        assert told.endswith(house.mms.body)
+
+    run(talk)
+
+
+@pytest.mark.parametrize("sent", [b"", REQUEST[:20], REQUEST[:-1]])
+def test_a_caller_that_ends_amid_a_request_is_let_go(run: Run, sent: bytes) -> None:
+    async def talk(house: House) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
+        writer.write(sent)
+        writer.write_eof()
+        assert await asyncio.wait_for(reader.read(), 2) == b""
+        writer.close()
+        assert house.mms.seen == []
+
+    run(talk)
+
+
+def test_nothing_is_predicted_for_a_caller_that_has_gone(run: Run) -> None:
+    async def talk(house: House) -> None:
+        house.mms.delay = 0.5
+        first = [asyncio.ensure_future(ask(house)) for _ in range(4)]  # as many as are at work: who comes then waits
+        await asyncio.sleep(0.2)
+        for _ in range(3):
+            _, writer = await asyncio.open_connection("127.0.0.1", house.port)
+            writer.write(REQUEST)
+            await asyncio.sleep(0.02)
+            writer.close()
+        last = asyncio.ensure_future(ask(house))
+        assert {answer.status for answer in await asyncio.gather(*first, last)} == {200}
+        assert len(house.mms.seen) == 5
+        assert house.door.in_flight == 0
 
     run(talk)
 

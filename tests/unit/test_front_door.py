@@ -93,6 +93,17 @@ def test_what_the_handler_says_is_passed_on(run: Run) -> None:
     run(talk)
 
 
+@pytest.mark.parametrize("status", [200, 422, 503])
+def test_a_status_of_the_scripts_own_is_passed_on_and_503_says_when_to_come_again(run: Run, status: int) -> None:
+    async def talk(house: House) -> None:
+        house.mms.status = status
+        answer = await house.client.post("/invocations", data=b"x", headers=JPEG)
+        assert answer.status == status
+        assert answer.headers.get("Retry-After") == ("1" if status == 503 else None)
+
+    run(talk, own_formats=False)
+
+
 def test_a_users_script_decides_about_its_own_formats(run: Run) -> None:
     async def talk(house: House) -> None:
         house.mms.headers = {"Content-Type": "text/csv"}

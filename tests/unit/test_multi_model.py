@@ -15,12 +15,14 @@ from image_classifier import compiled, machine
 from image_classifier.compiled import Kind
 from image_classifier.config import CONFIG
 from image_classifier.contract import Settings
-from image_classifier.serving import sizing
+from image_classifier.errors import PlatformError
+from image_classifier.serving import multi_model, probe, sizing
 from image_classifier.serving.front_door import State
 from image_classifier.serving.multi_model import MultiModelDoor
 from image_classifier.serving.sizing import MIB, MODEL_COPIES, WORKER_BASE
 
 Client = TestClient[web.Request, web.Application]
+DOOR = web.AppKey("door", MultiModelDoor)
 WEIGHTS = 10 * MIB
 NEEDED = WORKER_BASE + MODEL_COPIES * WEIGHTS
 
@@ -39,10 +41,15 @@ def talk(folder: Path, conversation: Callable[[Client, asyncio.Event], Awaitable
         async def unload(_name: str) -> None: ...
 
         settings = Settings.from_environment({"SAGEMAKER_MULTI_MODEL": "true"})
-        server = SimpleNamespace(sizing=sizing.compute(settings, folder), load=load, unload=unload)
+        sizes = sizing.compute(settings, folder)
+        server = SimpleNamespace(
+            folder=folder, sizing=sizes, load=load, unload=unload, ready_workers=lambda _name: sizes.workers
+        )
         door = MultiModelDoor(settings, server)  # type: ignore[arg-type]
         door.state = State.READY
-        async with TestClient(TestServer(door.application())) as client:
+        app = door.application()
+        app[DOOR] = door
+        async with TestClient(TestServer(app)) as client:
             await conversation(client, may_load)
 
     asyncio.run(visit())
@@ -100,6 +107,77 @@ def test_what_is_loading_counts_as_taken(folder: Path, monkeypatch: pytest.Monke
         assert (await first).status == 200
 
     free(monkeypatch, 2 * NEEDED - 1)
+    talk(folder, conversation)
+
+
+def test_ping_is_503_while_java_is_stuck_and_when_it_stays_so_the_server_ends(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def conversation(client: Client, may_load: asyncio.Event) -> None:
+        door = client.app[DOOR]
+        door.server.answers = lambda: asyncio.sleep(0, may_load.is_set())  # type: ignore[method-assign]
+        watching = asyncio.create_task(door.watch())
+        for well in (True, False, True):
+            (may_load.set if well else may_load.clear)()
+            await asyncio.sleep(0.2)
+            assert (await client.get("/ping")).status == (200 if well else 503)
+        may_load.clear()
+        monkeypatch.setattr(multi_model, "STUCK_SECONDS", 0.1)
+        with pytest.raises(PlatformError, match="does not answer"):
+            await asyncio.wait_for(watching, 2)
+
+    monkeypatch.setattr(probe, "SILENT_SECONDS", 0.0)
+    monkeypatch.setattr(multi_model, "WATCH_SECONDS", 0.02)
+    talk(folder, conversation)
+
+
+def test_the_workers_of_all_models_are_counted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def conversation(client: Client, _may_load: asyncio.Event) -> None:
+        for name in ("first", "second"):
+            assert (await load(client, name, folder)).status == 200
+        lines = (await (await client.get("/metrics")).text()).splitlines()
+        assert {"classifier_workers_alive 2.0", "classifier_models 2.0"} <= set(lines)
+
+    free(monkeypatch, 2 * NEEDED)
+    talk(folder, conversation)
+
+
+def test_what_is_described_is_true_of_every_loaded_model(
+    folder: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripted = tmp_path_factory.mktemp("scripted")
+    (scripted / "code").mkdir()
+    (scripted / "code" / "inference.py").touch()
+
+    async def accepted(client: Client) -> set[str]:
+        document = await (await client.get("/openapi.json")).json()
+        return set(document["paths"]["/models/{name}/invoke"]["post"]["requestBody"]["content"])
+
+    async def conversation(client: Client, _may_load: asyncio.Event) -> None:
+        assert (await load(client, "ours", folder)).status == 200
+        assert "image/jpeg" in await accepted(client)
+        assert (await load(client, "theirs", scripted)).status == 200
+        assert await accepted(client) == {"*/*"}
+        assert (await client.delete("/models/theirs")).status == 200
+        assert "image/jpeg" in await accepted(client)
+
+    free(monkeypatch, 3 * NEEDED)
+    talk(folder, conversation)
+
+
+def test_a_load_ends_at_once_when_the_server_does(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def conversation(client: Client, may_load: asyncio.Event) -> None:
+        door = client.app[DOOR]
+        assert (await load(client, "first", folder)).status == 200
+        may_load.clear()
+        loading = asyncio.ensure_future(load(client, "second", folder))
+        await asyncio.sleep(0.1)
+        door.deadlines.bring_forward(asyncio.get_running_loop().time() + 60)
+        late = [await loading, await load(client, "third", folder), await client.delete("/models/first")]
+        assert [(answer.status, (await answer.json())["code"]) for answer in late] == [(503, "shutting_down")] * 3
+        assert (await client.get("/models/first")).status == 200  # what is loaded is served to the end
+
+    free(monkeypatch, 2 * NEEDED)
     talk(folder, conversation)
 
 

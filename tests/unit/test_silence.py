@@ -3,14 +3,17 @@
 import asyncio
 import time
 from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from house import JPEG, House, Run
 from image_classifier.serving import probe
-from image_classifier.serving.front_door import State
+from image_classifier.serving.front_door import Model, State
 from image_classifier.serving.gate import Gate
 from image_classifier.serving.probe import HUNG, STUCK, Probe
+from image_classifier.serving.single_model import SingleModelDoor
 
 
 @dataclass
@@ -35,7 +38,7 @@ class Watched:
 
     server: Silent
     probe: Probe
-    gate: Gate
+    model: Model
     monkeypatch: pytest.MonkeyPatch
     now: float = 100.0
 
@@ -47,13 +50,15 @@ class Watched:
         self.now += 1
         self.server.spent += cpu
         self.monkeypatch.setattr(time, "monotonic", lambda: self.now)
-        return asyncio.run(self.probe.fault("model", self.gate, alive))
+        door = SimpleNamespace(probe=self.probe, alive=alive)
+        return asyncio.run(SingleModelDoor._fault(door, self.model))  # type: ignore[arg-type]
 
 
 def watched(monkeypatch: pytest.MonkeyPatch, requests: int = 0, slow: bool = False) -> Watched:
     server, gate = Silent(), Gate(4, 10)
     gate.inside = requests
-    return Watched(server, Probe(server, slow, heard=100.0), gate, monkeypatch)  # type: ignore[arg-type]
+    model = Model("model", Path(), own_formats=not slow, gate=gate)
+    return Watched(server, Probe(server, heard=100.0), model, monkeypatch)  # type: ignore[arg-type]
 
 
 def test_java_that_does_not_answer_is_a_fault_until_it_does(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from image_classifier import machine
 from image_classifier.compiled import Kind
 from image_classifier.contract import Settings
+from image_classifier.machine import Temporary
 from image_classifier.serving import sizing
 from image_classifier.serving.sizing import (
     BUFFER,
@@ -18,6 +19,7 @@ from image_classifier.serving.sizing import (
     HELD,
     JAVA_BASE,
     JAVA_COPIES,
+    LARGE_COPIES,
     MIB,
     MODEL_COPIES,
     WIDE_COPIES,
@@ -26,6 +28,7 @@ from image_classifier.serving.sizing import (
 )
 
 Compute = Callable[..., Sizing]
+DISK = Temporary(20_000 * MIB, in_memory=False)
 
 
 @pytest.fixture
@@ -33,6 +36,7 @@ def compute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Compute:
     def run(cores: int, memory: int, model: int = 0, **environ: str) -> Sizing:
         monkeypatch.setattr(machine, "cores", lambda: cores)
         monkeypatch.setattr(machine, "memory_limit", lambda: memory)
+        monkeypatch.setattr(machine, "temporary", lambda: DISK)
         with (tmp_path / "model.safetensors").open("wb") as file:
             file.truncate(model)
         return sizing.compute(Settings.from_environment(environ), tmp_path)
@@ -72,22 +76,28 @@ def test_a_number_of_workers_that_was_asked_for_wins(compute: Compute) -> None:
     model=st.integers(0, 4096),
     payload=st.integers(1, 1024),
     kind=st.sampled_from([None, *Kind]),
+    temporary=st.builds(Temporary, st.integers(0, 1 << 50), st.booleans()),
 )
-def test_what_is_planned_fits(cores: int, memory: int, model: int, payload: int, kind: Kind | None) -> None:
+def test_what_is_planned_fits(
+    cores: int, memory: int, model: int, payload: int, kind: Kind | None, temporary: Temporary
+) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(machine, "cores", lambda: cores)
         patch.setattr(machine, "memory_limit", lambda: memory * MIB)
+        patch.setattr(machine, "temporary", lambda: temporary)
         patch.setattr(sizing, "_size", lambda _folder, _kind: model * MIB)
         sizes = sizing.compute(Settings.from_environment({"SAGEMAKER_MAX_PAYLOAD_IN_MB": str(payload)}), Path(), kind)
     copies = MODEL_COPIES + (WIDE_COPIES if sizes.alone > sizes.threads else 0)
     workers = sizes.workers * ((COMPILED_BASE if kind else WORKER_BASE) + copies * model * MIB)
     door = DOOR + HELD * (sizes.queue + sizes.dispatched)
-    assert sizes.planned == workers + sizes.heap + sizes.direct + door
+    large = sizes.uploads * LARGE_COPIES * payload * MIB + (sizes.files if temporary.in_memory else 0)
+    assert sizes.planned == workers + sizes.heap + sizes.direct + door + large
+    assert sizes.heap == sizes.direct == JAVA_BASE + JAVA_COPIES * sizes.dispatched * BUFFER  # whatever a body may be
+    assert sizes.files >= payload * MIB  # one body of the largest size always has room
     assert sizes.workers == 1 or sizes.planned <= memory * MIB
     assert ("too little" in sizes.explain()[-1]) is (sizes.planned > memory * MIB)
     assert sizes.workers * sizes.threads <= max(cores, sizes.workers)
-    assert sizes.heap >= JAVA_BASE + JAVA_COPIES * payload * MIB  # one body of the largest size always passes
-    assert sizes.uploads == 1 or sizes.uploads * JAVA_COPIES * payload * MIB <= memory * MIB // 8
+    assert sizes.uploads == 1 or sizes.uploads * LARGE_COPIES * payload * MIB <= memory * MIB // 8
     assert sizes.queue * BUFFER <= max(8 * BUFFER, memory * MIB // 16)
 
 
@@ -118,9 +128,23 @@ def test_the_sums_are_explained(compute: Compute) -> None:
     assert workers == (
         "Workers: 2 with 1 thread(s) each (2 cores; 8192 MiB memory / 670 MiB a worker = 640 + 3 x model of 10 MiB)."
     )
-    assert memory == "Memory: 1886 of 8192 MiB = workers 1340 + Java 352 + front door 64 + bodies 130."
-    assert limits == "Limits: body 6 MiB either way; 4 requests at work, 2 of them larger than 1 MiB, 100 waiting."
-    assert java.startswith("Java: heap 176 MiB, direct memory 176 MiB (128 + 3 x 16 MiB of bodies)")
+    assert memory == "Memory: 1850 of 8192 MiB = workers 1340 + Java 280 + front door 64 + bodies 130 + large ones 36."
+    assert limits == (
+        "Limits: body 6 MiB either way; 4 requests at work, 2 of them larger than 1 MiB, 100 waiting; "
+        "larger ones lie in files of at most 10000 MiB in all, on disk."
+    )
+    assert java.startswith("Java: heap 140 MiB, direct memory 140 MiB (128 + 3 x 4 MiB of bodies)")
+
+
+def test_where_tmp_is_memory_its_files_are_part_of_the_plan(
+    compute: Compute, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_disk = compute(2, 4096 * MIB)
+    monkeypatch.setattr(machine, "temporary", lambda: Temporary(1 << 40, in_memory=True))
+    in_memory = sizing.compute(Settings.from_environment({}), tmp_path)
+    assert in_memory.files == 256 * MIB
+    assert in_memory.planned - on_disk.planned == 256 * MIB
+    assert "256 MiB in all, in memory" in in_memory.explain()[1]
 
 
 def test_on_the_smallest_machine_one_worker_is_planned_and_what_is_short_is_said(compute: Compute) -> None:

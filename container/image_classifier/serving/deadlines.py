@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 
 from image_classifier.errors import RequestError
 
+SOONER = "try again, or send less at a time; what takes long is for an asynchronous endpoint or a batch transform"
+
 
 class Deadlines:
     """The deadlines of the requests in flight.
@@ -17,6 +19,7 @@ class Deadlines:
     def __init__(self, seconds: int) -> None:
         self._seconds = seconds
         self._open: set[asyncio.Timeout] = set()
+        self._dropped: set[asyncio.Timeout] = set()
         self._end = float("inf")
 
     @asynccontextmanager
@@ -34,13 +37,38 @@ class Deadlines:
                 yield
         except TimeoutError:
             if when > self._end:
-                raise RequestError(503, "shutting_down", "The server is shutting down; try again.") from None
-            raise RequestError(504, "timeout", f"No answer within {self._seconds} seconds; try again.") from None
+                raise _shutting_down() from None
+            raise RequestError(504, "timeout", f"No answer within {self._seconds} seconds; {SOONER}.") from None
         finally:
             self._open.discard(deadline)
+
+    @asynccontextmanager
+    async def dropped(self) -> AsyncIterator[None]:
+        """End the block as soon as the server begins to end: what it makes serves nobody then.
+
+        Raises:
+            RequestError: 503, it does.
+        """
+        if self._end < float("inf"):
+            raise _shutting_down()
+        limit = asyncio.timeout(None)
+        self._dropped.add(limit)
+        try:
+            async with limit:
+                yield
+        except TimeoutError:
+            raise _shutting_down() from None
+        finally:
+            self._dropped.discard(limit)
 
     def bring_forward(self, end: float) -> None:
         """Let no request take longer than until then, in the event loop's time."""
         self._end = end
+        for limit in self._dropped:
+            limit.reschedule(0)
         for deadline in self._open:
             deadline.reschedule(min(end, deadline.when() or end))
+
+
+def _shutting_down() -> RequestError:
+    return RequestError(503, "shutting_down", "The server is shutting down; try again.")

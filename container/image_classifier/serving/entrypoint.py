@@ -3,17 +3,14 @@
 import asyncio
 import logging
 import resource
-import shutil
 import signal
 import sys
-import tempfile
-from pathlib import Path
 
 from aiohttp import web
 
 from image_classifier.contract import Layout, Settings
-from image_classifier.errors import ExitCode, PlatformError, UserError, exit_code, sentence
-from image_classifier.serving import engines, report, sizing
+from image_classifier.errors import ExitCode, PlatformError, UserError, as_platform_error, exit_code, sentence
+from image_classifier.serving import engines, private, report, sizing
 from image_classifier.serving.front_door import Door, State
 from image_classifier.serving.http_server import Runner
 from image_classifier.serving.mms import ModelServer
@@ -33,14 +30,9 @@ def main() -> None:
         settings = Settings.from_environment()
         logging.getLogger().setLevel(settings.log_level)
         code = asyncio.run(serve(settings))
-    except UserError as error:
-        logger.error("%s", error)
-        code = ExitCode.USER
-    except PlatformError as error:
-        logger.error("%s", error)
-        code = ExitCode.PLATFORM
     except Exception as error:
-        logger.exception("%s", sentence(error))
+        known = isinstance(error, UserError) or as_platform_error(error)
+        logger.error("%s", sentence(error), exc_info=None if known else error)
         code = exit_code(error)
     sys.exit(code)
 
@@ -50,24 +42,22 @@ async def serve(settings: Settings) -> ExitCode:
 
     Raises:
         UserError: the model cannot be loaded.
-        PlatformError: the port is taken, memory ran out, all workers died, or MMS ended.
+        PlatformError: the port is taken, no folder can be made, memory ran out, all workers died, or MMS ended.
     """
-    sizes = _size_up(settings)
-    _allow_many_connections()
     stop = _stop_event()
-    folder = Path(tempfile.mkdtemp(prefix="serve-"))
-    server = ModelServer(folder, settings, sizes)
-    door = (MultiModelDoor if settings.multi_model else SingleModelDoor)(settings, server)
-    runner = Runner(door.application(), shutdown_timeout=1)
-    try:
-        await _open(runner, settings.host, settings.port)
-        await _run(door, server, stop)
-        await _drain(door, runner)
-        return ExitCode.OK
-    finally:
-        await runner.cleanup()
-        await server.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+    with private.folder() as folder:
+        server = ModelServer(folder, settings, _size_up(settings))
+        _allow_many_connections()
+        door = (MultiModelDoor if settings.multi_model else SingleModelDoor)(settings, server)
+        runner = Runner(door.application(), shutdown_timeout=1)
+        try:
+            await _open(runner, settings.host, settings.port)
+            await _run(door, server, stop)
+            await _drain(door, runner)
+            return ExitCode.OK
+        finally:
+            await runner.cleanup()
+            await server.stop()
 
 
 def _size_up(settings: Settings) -> sizing.Sizing:
@@ -135,7 +125,8 @@ async def _live(door: SingleModelDoor | MultiModelDoor, server: ModelServer) -> 
 
 async def _until_ended(server: ModelServer) -> None:
     code = await server.wait()
-    raise PlatformError(f"The model server ended with exit code {code}.")
+    how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+    raise PlatformError(f"The model server (Java) {how}; if the log above says nothing more, memory may have run out.")
 
 
 async def _reap(server: ModelServer) -> None:

@@ -18,11 +18,12 @@ from image_classifier.errors import RequestError
 from image_classifier.serving import formats, java, openapi, wire
 from image_classifier.serving.deadlines import Deadlines
 from image_classifier.serving.gate import Gate
-from image_classifier.serving.http_server import REQUEST_ID_HEADER, error_response, request_id
+from image_classifier.serving.http_server import REQUEST_ID_HEADER, has_gone, request_id, respond
 from image_classifier.serving.intake import Body, Budget, Intake
 from image_classifier.serving.location import find
 from image_classifier.serving.mms import ModelServer
 from image_classifier.serving.mms_answer import UNAVAILABLE, of_sagemaker, translate
+from image_classifier.serving.probe import Probe
 from image_classifier.serving.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -68,9 +69,11 @@ class Door:
 
     def __post_init__(self) -> None:
         self.deadlines = Deadlines(self.settings.request_seconds)
+        self.probe = Probe(self.server)
         self._working: set[asyncio.Task[web.Response]] = set()
         self._grown: dict[int, Model] = {}  # by the process id of a worker
         self.bodies = Budget(self.server.sizing.bodies)
+        self.files = Budget(self.server.sizing.files)
         self._uploads = Gate(self.server.sizing.uploads, self.server.sizing.queue)
         self.telemetry.gauge("classifier_in_flight", "Requests not answered yet.", lambda: self.in_flight)
         self.telemetry.gauge("classifier_waiting", "Requests that wait for a worker.", self._waiting)
@@ -82,12 +85,12 @@ class Door:
         app.router.add_get("/ping", self.ping)
         app.router.add_get("/metrics", self.metrics)
         self.add_routes(app.router)
-        openapi.add_routes(app.router, self.settings, self.own_formats())
+        openapi.add_routes(app.router, self.settings, self.own_formats)
         return app
 
     def own_formats(self) -> bool:
         """Whether requests are answered in our formats, not in those of a user's script."""
-        return True
+        raise NotImplementedError
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         """Add what is served beside `/ping`."""
@@ -108,7 +111,7 @@ class Door:
         start = time.monotonic()
         self.in_flight += 1
         try:
-            response = await self._respond(request, handler)
+            response = await respond(request, handler)
         finally:
             self.in_flight -= 1
         response.headers[REQUEST_ID_HEADER] = request_id(request)
@@ -116,27 +119,6 @@ class Door:
             response.force_close()  # the caller's next request goes to another server
         self.telemetry.answered(_path(request), response.status, time.monotonic() - start)
         return response
-
-    async def _respond(
-        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-    ) -> web.StreamResponse:
-        identity = request_id(request)
-        try:
-            return await handler(request)
-        except RequestError as error:
-            return error_response(error, identity)
-        except web.HTTPException as error:  # unknown path or method
-            refusal = RequestError(error.status, error.reason.lower().replace(" ", "_"), f"{error.reason}.")
-            response = error_response(refusal, identity)
-            if "Allow" in error.headers:
-                response.headers["Allow"] = error.headers["Allow"]
-            return response
-        except (ConnectionError, asyncio.CancelledError):
-            raise
-        except Exception:
-            logger.exception("Request %s failed in the front door.", identity)
-            sorry = RequestError(500, "internal_error", "The request failed; the reason is in the server's log.")
-            return error_response(sorry, identity)
 
     async def ping(self, _request: web.Request) -> web.Response:
         """200 with an empty body when a picture sent now would be answered."""
@@ -159,18 +141,24 @@ class Door:
         headers = self._worker_headers(request, model.own_formats)
         if self.state in (State.LOADING, State.NO_WORKERS):
             raise RequestError(503, "not_ready", self.state)
-        intake = Intake(request, self.server.sizing.payload, self.bodies)
+        intake = Intake(request, self.server.sizing.payload, self.bodies, self.files, self.server.folder)
         try:
             async with self.deadlines.kept():
                 body, come = await intake.read(), time.monotonic()
                 gate = model.gate if isinstance(body, bytes) else self._uploads
-                await gate.enter()
+                await self._enter(gate, request)
                 headers |= {} if self._working else {wire.ALONE: "yes"}
                 return await asyncio.shield(self._work(gate, self.predict(model, body, headers, come)))
         except aiohttp.ClientError:
-            raise intake.refusal or RequestError(503, "unavailable", UNAVAILABLE) from None
+            raise RequestError(503, "unavailable", UNAVAILABLE) from None
         finally:
             intake.end()
+
+    async def _enter(self, gate: Gate, request: web.Request) -> None:
+        await gate.enter()
+        if has_gone(request):
+            gate.leave()
+            raise RequestError(499, "gone", "The caller has gone.")
 
     def _work(self, gate: Gate, prediction: Coroutine[Any, Any, web.Response]) -> asyncio.Task[web.Response]:
         """Hold a slot until a worker is done with it, also when the caller's deadline has passed before."""
@@ -193,21 +181,26 @@ class Door:
             RequestError: it could not; 503 where another worker can.
             aiohttp.ClientError: MMS does not answer.
         """
-        headers = {"Content-Type": "application/octet-stream", **headers}
+        data, name = (body, {}) if isinstance(body, bytes) else (b"", {wire.BODY: body.name})
+        headers = {"Content-Type": "application/octet-stream", **headers, **name}
         # the deadline is the caller's, and the worker ends itself soon after it
         timeout = aiohttp.ClientTimeout(self.settings.request_seconds + java.PATIENCE)
         async with self.server.predictions.post(
-            f"/predictions/{model.name}", data=body, headers=headers, timeout=timeout
+            f"/predictions/{model.name}", data=data, headers=headers, timeout=timeout
         ) as response:
             content = await response.read()
-            self.heard()
+            self.probe.heard = time.monotonic()
             if pid := int(response.headers.get(wire.GROWN, 0)):
                 self._grown[pid] = model
             self.telemetry.predicted(response.headers.get(wire.STAGES, ""), time.monotonic() - come)
-            return translate(response, content)
+            return translate(response, content, self.server.folder)
 
-    def heard(self) -> None:
-        """MMS has answered a request."""
+    def tell(self, fault: str) -> None:
+        """Let /ping say whether there is a fault; the log says when that changes."""
+        state = State.NO_WORKERS if fault else State.READY
+        if state is not self.state and self.state is not State.DRAINING:
+            logger.warning("%s", fault or "Workers are ready again.")
+            self.state = state
 
     async def replace_grown(self) -> None:
         """Replace a worker that said it has grown, if one did, while no request is at work: none is lost with it."""

@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING, Any
 from image_classifier.contract import Settings
 from image_classifier.errors import RequestError, UserError, is_out_of_memory, sentence
 from image_classifier.images import ImageError
-from image_classifier.serving import engines
+from image_classifier.serving import engines, spool
 from image_classifier.serving.answers import NoneAnswered
 from image_classifier.serving.formats import encode_error
 from image_classifier.serving.location import find
 from image_classifier.serving.service import Request, Result, Service
+from image_classifier.serving.sizing import BUFFER
 from image_classifier.serving.wire import (
     ALONE_THREADS_ENV,
     ANSWERED,
+    FILE,
+    HERE,
     LOAD_ERROR_ENV,
     REQUEST_ID,
     STAGES,
@@ -90,14 +93,26 @@ def _leave_word(error: Exception, model: str) -> None:
 def _reply(call: Request, result: Result) -> bytes:
     """Put a result into MMS's context; gives the body."""
     context, index = call.context, call.index
-    context.set_response_header(index, ANSWERED, "yes")
+    context.set_response_header(index, ANSWERED, HERE)
     if isinstance(result, Exception):
         return _refuse(call, result)
     if result.content_type:
         context.set_response_content_type(index, result.content_type)
     if result.stages:
         context.set_response_header(index, STAGES, result.stages)
-    return result.body
+    try:
+        return _handed_over(call, result.body)
+    except Exception as error:
+        return _refuse(call, error)
+
+
+def _handed_over(call: Request, body: bytes) -> bytes:
+    """The answer; the name of its file where it is large."""
+    if len(body) <= BUFFER:
+        return body
+    name = spool.put(Path(os.environ[LOAD_ERROR_ENV]), body)
+    call.context.set_response_header(call.index, ANSWERED, FILE)
+    return name.encode()
 
 
 def _refuse(call: Request, reason: Exception) -> bytes:

@@ -1,12 +1,18 @@
 """aiohttp's server with our errors: what is not even HTTP is answered in JSON too, and fills no log."""
 
+import asyncio
+import logging
+import select
 import uuid
+from collections.abc import Awaitable, Callable
 from typing import Any
 
-from aiohttp import web
+from aiohttp import HttpVersion11, StreamReader, web
 
 from image_classifier.errors import RequestError
 from image_classifier.serving.formats import encode_error
+
+logger = logging.getLogger(__name__)
 
 REQUEST_ID_HEADER = "X-Request-Id"
 INFERENCE_ID_HEADER = "X-Amzn-SageMaker-Inference-Id"  # SageMaker passes on no other id
@@ -31,7 +37,37 @@ def error_response(error: RequestError, request_id: str) -> web.Response:
     return web.Response(status=error.status, body=body, content_type="application/json", headers=headers)
 
 
+async def respond(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """What the handler answers; an error in our form."""
+    identity = request_id(request)
+    try:
+        return await handler(request)
+    except RequestError as error:
+        return error_response(error, identity)
+    except web.HTTPException as error:  # unknown path or method
+        refusal = RequestError(error.status, error.reason.lower().replace(" ", "_"), f"{error.reason}.")
+        response = error_response(refusal, identity)
+        if "Allow" in error.headers:
+            response.headers["Allow"] = error.headers["Allow"]
+        return response
+    except (ConnectionError, asyncio.CancelledError):
+        raise
+    except Exception:
+        logger.exception("Request %s failed in the front door.", identity)
+        sorry = RequestError(500, "internal_error", "The request failed; the reason is in the server's log.")
+        return error_response(sorry, identity)
+
+
 class _Connection(web.RequestHandler):
+    __slots__ = ("_last", "ended")
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._last: StreamReader | None = None  # the body of the last request
+        self.ended = False  # the caller has closed its side
+
     def handle_error(
         self,
         request: web.BaseRequest,
@@ -49,6 +85,40 @@ class _Connection(web.RequestHandler):
         response = error_response(error, uuid.uuid4().hex)
         response.force_close()
         return response
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes of a request; the last one that has begun is remembered."""
+        super().data_received(data)
+        if self._messages:
+            _, self._last = self._messages[-1]
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """The caller sends no more. What it has asked as a whole is answered first: it may still listen."""
+        waiting = self._waiter is not None and not self._waiter.done()  # nothing is asked, or all is answered
+        if waiting or self._last is None or not self._last.is_eof():
+            return False  # asyncio closes the connection
+        self.ended = True
+        if self._current_request:
+            self.ask(self._current_request)
+        self.close()
+        return True
+
+    def ask(self, request: web.BaseRequest) -> None:
+        """Send what callers skip, while the answer has not begun: who has closed both sides refuses it, and is seen."""
+        if self.transport and self.ended and request.version == HttpVersion11:
+            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+def has_gone(request: web.Request) -> bool:
+    """Whether the caller has closed its connection in both directions, as far as is known."""
+    connection, transport = request.protocol, request.transport
+    if transport is None or transport.is_closing():
+        return True
+    if isinstance(connection, _Connection):
+        connection.ask(request)
+    known = select.poll()
+    known.register(transport.get_extra_info("socket").fileno(), 0)  # errors and the end are always told
+    return bool(known.poll(0))
 
 
 class _Server(web.Server):

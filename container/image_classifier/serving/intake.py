@@ -1,34 +1,38 @@
-"""Reading a request's body: within the limit, not slower than a caller may be, and large ones never as a whole."""
+"""Reading a request's body: within the limit, not slower than a caller may be, and a large one into a file."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
 
 from aiohttp import web
 
 from image_classifier.errors import RequestError
+from image_classifier.serving import spool
 from image_classifier.serving.sizing import BUFFER, MIB
 
 IDLE_SECONDS = 10  # a caller that sends nothing for so long has gone
 
-Body = bytes | AsyncIterator[bytes]
+Body = bytes | Path  # of the file that holds it
 
 
 class Budget:
-    """The bytes that the bodies of all requests may take in the front door together."""
+    """The bytes that the bodies of all requests may take together, in memory or in files."""
 
     def __init__(self, size: int) -> None:
         self.free = size
 
-    def take(self, size: int) -> None:
-        """Take so many bytes; whoever does gives them back.
+    def take(self, size: int) -> int:
+        """Take so many bytes, and say how many; whoever does gives them back.
 
         Raises:
             RequestError: 503, so many are not free.
         """
         if size > self.free:
-            raise RequestError(503, "busy", "The bodies of other requests fill the memory for them; try again.")
+            raise RequestError(503, "busy", "The bodies of other requests fill the room for them; try again.")
         self.free -= size
+        return size
 
 
 @dataclass
@@ -37,51 +41,65 @@ class Intake:
 
     Args:
         limit: bytes.
+        memory: for what is held of it.
+        files: for what lies in a file.
+        folder: where that file is made.
     """
 
     request: web.Request
     limit: int
-    budget: Budget
-    taken: int = 0  # of the budget
-    refusal: RequestError | None = None  # why a body that is passed on as it comes was cut off
+    memory: Budget
+    files: Budget
+    folder: Path
+    _held: int = 0  # bytes taken from the memory
+    _filed: int = 0  # and from the files
+    _file: BinaryIO | None = None
 
     async def read(self) -> Body:
-        """Read a small body; of a large one the beginning, the rest follows as it is asked for.
+        """Read the whole body; a large one into a file, which is there until the end.
 
         Raises:
             RequestError: 413 beyond the limit, 400 not what its headers say, 408 the caller went silent, 503 the
-                bodies of others fill the budget.
+                bodies of others fill the memory or the disk.
         """
         if (self.request.content_length or 0) > self.limit:
             raise self._too_large()
         body = bytearray()
         while chunk := await self._chunk():
-            self.budget.take(len(chunk))
-            self.taken += len(chunk)
+            self._held += self.memory.take(len(chunk))
             body += chunk
-            if len(body) > self.limit:
+            if self._filed + len(body) > self.limit:
                 raise self._too_large()
             if len(body) > BUFFER:
-                return self._stream(bytes(body))
-        return bytes(body)
+                await self._put(body)
+        if self._file is None:
+            return bytes(body)
+        await self._put(body)
+        return Path(self._file.name)
 
     def end(self) -> None:
-        """Give the budget back: the body is needed no longer."""
-        self.budget.free += self.taken
-        self.taken = 0
+        """Give back what the body takes: it is needed no longer."""
+        self.files.free += self._filed
+        self._filed = 0
+        self._let_go()
+        if self._file:
+            with suppress(OSError):  # what was not written yet, on a full disk
+                self._file.close()
+            Path(self._file.name).unlink(missing_ok=True)
 
-    async def _stream(self, head: bytes) -> AsyncIterator[bytes]:
-        yield head
-        size = len(head)
+    async def _put(self, piece: bytearray) -> None:
+        self._filed += self.files.take(len(piece))
         try:
-            while chunk := await self._chunk():
-                size += len(chunk)
-                if size > self.limit:
-                    raise self._too_large()
-                yield chunk
-        except RequestError as error:
-            self.refusal = error
-            raise
+            self._file = self._file or spool.create(self.folder)
+            await asyncio.to_thread(_write, self._file, piece)  # a slow disk holds up nobody else
+        except OSError as error:
+            raise spool.refusal(error) from None
+        piece.clear()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self.memory.free += self._held
+        self._held = 0
 
     async def _chunk(self) -> bytes:
         try:
@@ -96,3 +114,8 @@ class Intake:
     def _too_large(self) -> RequestError:
         reason = f"The body is larger than the limit of {self.limit // MIB} MiB (SAGEMAKER_MAX_PAYLOAD_IN_MB)."
         return RequestError(413, "too_large", reason)
+
+
+def _write(file: BinaryIO, piece: bytearray) -> None:
+    file.write(piece)
+    file.flush()

@@ -21,7 +21,7 @@ import psutil
 
 from image_classifier.contract import Settings
 from image_classifier.errors import PlatformError, RequestError
-from image_classifier.serving import java
+from image_classifier.serving import java, private
 from image_classifier.serving.sizing import Sizing
 from image_classifier.serving.wire import load_error_file, loaded_file
 
@@ -69,7 +69,7 @@ class ModelServer:
         Raises:
             PlatformError: it ended, or did not answer in time.
         """
-        config = self.folder / "mms.properties"
+        config = self.folder / private.SETTINGS
         config.write_text(java.properties(self.folder, self.settings, self.sizing), encoding="utf-8")
         self._process = await asyncio.create_subprocess_exec(
             *java.command(self.folder, config, self.sizing, self.settings),

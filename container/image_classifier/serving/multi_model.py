@@ -15,15 +15,17 @@ from aiohttp import web
 
 from image_classifier import machine
 from image_classifier.contract import Settings
-from image_classifier.errors import RequestError, UserError
+from image_classifier.errors import PlatformError, RequestError, UserError
 from image_classifier.serving import engines, report, sizing
 from image_classifier.serving.front_door import Door, Model, State
+from image_classifier.serving.probe import STUCK
 from image_classifier.serving.sizing import MIB
 
 logger = logging.getLogger(__name__)
 
 BODY_LIMIT = 1 << 16  # bytes of a request to load a model
 WATCH_SECONDS = 2.0
+STUCK_SECONDS = 60  # in which Java may come back
 PATIENCE_SECONDS = 20  # MMS starts a worker that died again, unless what it is forked from died, too
 
 
@@ -40,6 +42,7 @@ class MultiModelDoor(Door):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.telemetry.gauge("classifier_models", "Models that are loaded.", lambda: len(self.models))
+        self.telemetry.gauge("classifier_workers_alive", "Workers that can take a request.", self._alive)
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
         """See Door."""
@@ -53,6 +56,13 @@ class MultiModelDoor(Door):
         """See Door."""
         return list(self.models.values())
 
+    def own_formats(self) -> bool:
+        """See Door: what is true of every model that is loaded."""
+        return all(model.own_formats for model in self.models_loaded())
+
+    def _alive(self) -> int:
+        return sum(self.server.ready_workers(model.name) for model in self.models_loaded())
+
     async def load(self) -> None:
         """Start MMS; models are loaded on request."""
         await self.server.start()
@@ -60,7 +70,23 @@ class MultiModelDoor(Door):
         self.state = State.READY
 
     async def watch(self) -> None:
-        """Load the models again whose workers died for good: nobody else would."""
+        """Keep /ping honest, and load the models again whose workers died for good: nobody else would.
+
+        Raises:
+            PlatformError: Java is stuck for good.
+        """
+        await asyncio.gather(self._listen(), self._look_after())
+
+    async def _listen(self) -> None:
+        last = time.monotonic()
+        while time.monotonic() - last < STUCK_SECONDS:
+            fault = STUCK if await self.probe.stuck() else ""
+            self.tell(fault)
+            last = last if fault else time.monotonic()
+            await asyncio.sleep(WATCH_SECONDS)
+        raise PlatformError(STUCK)
+
+    async def _look_after(self) -> None:
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             await self.replace_grown()
@@ -99,8 +125,9 @@ class MultiModelDoor(Door):
             raise RequestError(404, "not_found", f"There is no directory {folder}.")
         self.loading[name] = 0
         try:
-            self.loading[name] = await self._find_room(folder)
-            self.models[name] = self.opened(await self.server.load(folder), folder)
+            async with self.deadlines.dropped():
+                self.loading[name] = await self._find_room(folder)
+                self.models[name] = self.opened(await self.server.load(folder), folder)
         finally:
             del self.loading[name]
         return web.json_response({"status": f"Model {name} loaded."})
@@ -132,14 +159,17 @@ class MultiModelDoor(Door):
     async def unload(self, request: web.Request) -> web.Response:
         """End a model's workers when they have answered what had come."""
         name = self._known(request)
-        model = self.models.pop(name)
+        async with self.deadlines.dropped():
+            await self._unload(self.models.pop(name))
+        return web.json_response({"status": f"Model {name} unloaded."})
+
+    async def _unload(self, model: Model) -> None:
         while self.invoked[model.name]:
             await asyncio.sleep(0.05)
         del self.invoked[model.name]
         self.seen.pop(model.name, None)
         self.lost.discard(model.name)
         await self.server.unload(model.name)
-        return web.json_response({"status": f"Model {name} unloaded."})
 
     async def invoke(self, request: web.Request) -> web.Response:
         """Answer a request with the named model."""

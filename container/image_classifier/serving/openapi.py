@@ -3,7 +3,7 @@
 Only the routes that a door has are described, so it is true of every mode.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from aiohttp import web
@@ -31,15 +31,14 @@ _REASONS = {
 }
 
 
-def add_routes(router: web.UrlDispatcher, settings: Settings, own_formats: bool = True) -> None:
-    """Serve the description of all that the router serves by then; own_formats as of front_door.Model."""
-    paths = _paths(settings, own_formats)
+def add_routes(router: web.UrlDispatcher, settings: Settings, own_formats: Callable[[], bool]) -> None:
+    """Serve the description of all that the router serves by then; own_formats is asked each time."""
     served = {resource.canonical for resource in router.resources()} | {PATH}
-    content = document({path: paths[path] for path in paths if path in served})
 
     async def describe(request: web.Request) -> web.Response:
         del request
-        return web.json_response(content)
+        paths = _paths(settings, own_formats())
+        return web.json_response(document({path: paths[path] for path in paths if path in served}))
 
     router.add_get(PATH, describe)
 

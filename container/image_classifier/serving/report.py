@@ -36,7 +36,9 @@ def model(folder: Path, settings: Settings) -> str:
     script = find(folder, settings)
     told = facts(folder)
     by = f"answered by {script}" if script else "answered by our own handler"
-    return f"Model: {told['architecture']} with {told['classes']} classes in {folder}, {by}."
+    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+    files = f"{len(sizes)} files, {sum(sizes) / 1e6:.1f} MB"
+    return f"Model: {told['architecture']} with {told['classes']} classes in {folder} ({files}), {by}."
 
 
 def devices() -> tuple[int, str]:

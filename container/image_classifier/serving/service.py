@@ -1,19 +1,21 @@
 """Answers requests with our own engine: all pictures of all requests of a call go through the network together."""
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from image_classifier.contract import Settings
 from image_classifier.errors import RequestError
-from image_classifier.serving import answers, requests
+from image_classifier.serving import answers, requests, spool
 from image_classifier.serving.answers import Prediction
 from image_classifier.serving.engines import Engine
 from image_classifier.serving.formats import Options
 from image_classifier.serving.prediction import Outcome, Stages, predict
 from image_classifier.serving.requests import Bytes, Records
-from image_classifier.serving.wire import ALONE
+from image_classifier.serving.wire import ALONE, BODY, LOAD_ERROR_ENV
 
 MIB = 1 << 20
 
@@ -23,11 +25,12 @@ class Request:
     """One request of a call.
 
     Args:
+        sent: the body, where it came with the call.
         context: MMS's context, of all requests of the call.
         index: which of them this is.
     """
 
-    body: Bytes
+    sent: Bytes
     context: Any
     index: int
 
@@ -35,6 +38,18 @@ class Request:
         """What the front door sent with it."""
         value: str | None = self.context.get_request_header(self.index, name)
         return value
+
+    def body(self) -> Bytes:
+        """What the caller sent; a large one is read from its file, once.
+
+        Raises:
+            RequestError: 503, the file is gone, and so is the caller.
+        """
+        name = self.header(BODY)
+        if name is None:
+            return self.sent
+        with spool.take(Path(os.environ[LOAD_ERROR_ENV]), name) as file:
+            return file.read()
 
 
 @dataclass(frozen=True)
@@ -52,6 +67,15 @@ class Answer:
 
 
 Result = Answer | Exception
+
+
+def checked(answer: Answer, settings: Settings) -> Result:
+    """The answer, where it is not larger than it may be."""
+    limit = settings.max_payload_mb
+    if len(answer.body) <= limit * MIB:
+        return answer
+    reason = f"The answer is larger than {limit} MiB (SAGEMAKER_MAX_PAYLOAD_IN_MB); send fewer pictures at a time."
+    return RequestError(413, "answer_too_large", reason)
 
 
 class Service:
@@ -80,7 +104,7 @@ class Service:
 
     def _open(self, call: Request) -> Records | Exception:
         try:
-            return requests.read(call.body, self._options(call), self._settings.max_records)
+            return requests.read(call.body(), self._options(call), self._settings.max_records)
         except Exception as error:
             return error
 
@@ -98,11 +122,4 @@ class Service:
                 body = answers.write(ours, opened.many, self._labels, options, in_place)
         except Exception as error:
             return error
-        return self._checked(Answer(body, options.output, stages.header(len(ours))))
-
-    def _checked(self, answer: Answer) -> Result:
-        limit = self._settings.max_payload_mb
-        if len(answer.body) <= limit * MIB:
-            return answer
-        reason = f"The answer is larger than {limit} MiB (SAGEMAKER_MAX_PAYLOAD_IN_MB); send fewer pictures at a time."
-        return RequestError(413, "answer_too_large", reason)
+        return checked(Answer(body, options.output, stages.header(len(ours))), self._settings)

@@ -14,7 +14,7 @@ from image_classifier.errors import PlatformError, RequestError, UserError
 from image_classifier.serving import formats, page, wire
 from image_classifier.serving.front_door import Door, Model, State
 from image_classifier.serving.location import find
-from image_classifier.serving.probe import Probe
+from image_classifier.serving.probe import HUNG, STUCK
 from image_classifier.serving.report import facts
 
 logger = logging.getLogger(__name__)
@@ -39,7 +39,6 @@ class SingleModelDoor(Door):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.probe = Probe(self.server, slow=not self.own_formats())
         self.telemetry.gauge("classifier_workers_alive", "Workers that can take a request.", lambda: self.alive)
 
     def add_routes(self, router: web.UrlDispatcher) -> None:
@@ -121,8 +120,8 @@ class SingleModelDoor(Door):
         last = time.monotonic()
         while self.model:
             self.alive = self.server.ready_workers(self.model.name)
-            fault = await self.probe.fault(self.model.name, self.model.gate, self.alive) if self.alive else DEAD
-            self._tell(fault)
+            fault = await self._fault(self.model) if self.alive else DEAD
+            self.tell(fault)
             if not fault:
                 last = time.monotonic()
             elif time.monotonic() - last > PATIENCE_SECONDS + 3 * self.load_seconds:
@@ -130,12 +129,8 @@ class SingleModelDoor(Door):
             await self.replace_grown()
             await asyncio.sleep(WATCH_SECONDS)
 
-    def heard(self) -> None:
-        """See Door."""
-        self.probe.heard = time.monotonic()
-
-    def _tell(self, fault: str) -> None:
-        state = State.NO_WORKERS if fault else State.READY
-        if state is not self.state and self.state is not State.DRAINING:
-            logger.warning("%s", fault or "Workers are ready again.")
-            self.state = state
+    async def _fault(self, model: Model) -> str:
+        if await self.probe.stuck():
+            return STUCK
+        busy = 0 < self.alive <= model.gate.inside and model.own_formats  # a script may wait for something else
+        return HUNG if busy and self.probe.idle(model.name) else ""

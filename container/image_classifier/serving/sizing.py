@@ -13,10 +13,11 @@ COMPILED_BASE = 300 * MIB  # the same with OpenVINO: 299 MiB
 DOOR = 64 * MIB  # the front door without bodies
 MODEL_COPIES = 3  # the weights, a second copy while they load, activations
 WIDE_COPIES = 2  # of a compiled network's second form, for a request alone: its weights, as read and as they are used
-BUFFER = MIB  # a body up to this size is read before it waits; a larger one is passed on as it comes
+BUFFER = MIB  # a body or an answer up to this size passes through Java; a larger one goes by a file
 HELD = BUFFER * 5 // 4  # so much of one is in the front door at most: the last piece may go beyond
 JAVA_BASE = 128 * MIB
 JAVA_COPIES = 3  # of a body, while it passes through Java: as it comes, whole, and as it goes on
+LARGE_COPIES = 3  # of a large body in its worker: as read, as text, and taken apart
 QUEUE = 100
 
 
@@ -35,7 +36,9 @@ class Sizing:
     payload: int  # the largest body, of a request and of an answer
     queue: int  # requests that may wait
     dispatched: int  # requests that Java has at a time: one is ready when a worker becomes free
-    uploads: int  # bodies beyond BUFFER that Java has at a time
+    uploads: int  # bodies beyond BUFFER that workers have at a time
+    files: int  # bytes of such bodies that lie in files at a time
+    files_in_memory: bool  # /tmp is no disk: they take of this container's memory
     heap: int
     direct: int  # Java's memory beside its heap
     netty_threads: int
@@ -50,13 +53,15 @@ class Sizing:
             f"({share}{self.cores} cores; {self.memory // MIB} MiB memory / {self.each // MIB} MiB a worker = "
             f"{self.base // MIB} + {self.copies} x model of {self.model // MIB} MiB).",
             f"Limits: body {self.payload // MIB} MiB either way; {self.dispatched} requests at work, "
-            f"{self.uploads} of them larger than {BUFFER // MIB} MiB, {self.queue} waiting.",
+            f"{self.uploads} of them larger than {BUFFER // MIB} MiB, {self.queue} waiting; "
+            f"larger ones lie in files of at most {self.files // MIB} MiB in all, "
+            f"{'in memory' if self.files_in_memory else 'on disk'}.",
             f"Java: heap {self.heap // MIB} MiB, direct memory {self.direct // MIB} MiB "
-            f"({JAVA_BASE // MIB} + {JAVA_COPIES} x {self._passing // MIB} MiB of bodies); "
+            f"({JAVA_BASE // MIB} + {JAVA_COPIES} x {self.dispatched * BUFFER // MIB} MiB of bodies); "
             f"{self.netty_threads} + {self.client_threads} threads.",
             f"Memory: {self.planned // MIB} of {self.memory // MIB} MiB = workers {self.workers * self.each // MIB} + "
-            f"Java {(self.heap + self.direct) // MIB} + front door {DOOR // MIB} + bodies {self.bodies // MIB}"
-            f"{self._short}.",
+            f"Java {(self.heap + self.direct) // MIB} + front door {DOOR // MIB} + bodies {self.bodies // MIB} + "
+            f"large ones {self.large // MIB}{self._short}.",
         ]
 
     @property
@@ -75,17 +80,18 @@ class Sizing:
         return (self.dispatched + self.queue) * HELD
 
     @property
+    def large(self) -> int:
+        """Bytes of memory that bodies beyond BUFFER take: in workers, and in files that are no disk's."""
+        return self.uploads * LARGE_COPIES * self.payload + (self.files if self.files_in_memory else 0)
+
+    @property
     def planned(self) -> int:
         """Bytes of memory that all of this takes at most; beyond the limit only where one worker alone is."""
-        return self.workers * self.each + self.heap + self.direct + DOOR + self.bodies
+        return self.workers * self.each + self.heap + self.direct + DOOR + self.bodies + self.large
 
     @property
     def _short(self) -> str:
         return "" if self.planned <= self.memory else "; that is too little if all is used at a time, give it more"
-
-    @property
-    def _passing(self) -> int:
-        return passing(self.dispatched, self.uploads, self.payload)
 
 
 @dataclass(frozen=True)
@@ -97,11 +103,8 @@ class Room:
     memory: int
     base: int
     model: int
-
-
-def passing(dispatched: int, uploads: int, payload: int) -> int:
-    """Bytes of bodies that Java has at a time."""
-    return dispatched * min(BUFFER, payload) + uploads * payload
+    files: int
+    files_in_memory: bool
 
 
 def compute(settings: Settings, model_dir: Path, kind: Kind | None = None, gpus: int = 0) -> Sizing:
@@ -114,7 +117,9 @@ def compute(settings: Settings, model_dir: Path, kind: Kind | None = None, gpus:
         gpus: that it runs on.
     """
     model = _size(model_dir, kind) if not settings.multi_model else 0
-    room = Room(machine.cores(), gpus, machine.memory_limit(), _base(kind), model)
+    memory, free = machine.memory_limit(), machine.temporary()
+    files = max(settings.max_payload_mb * MIB, memory // 16 if free.in_memory else free.bytes // 2)
+    room = Room(machine.cores(), gpus, memory, _base(kind), model, files, free.in_memory)
     most = 1 if settings.multi_model else gpus or room.cores  # with many models, memory is for models
     asked = [settings.workers] if settings.workers else range(most, 0, -1)
     plans = (_planned(settings, room, workers, kind is not None) for workers in asked)
@@ -126,8 +131,7 @@ def _planned(settings: Settings, room: Room, workers: int, compiled: bool) -> Si
     """The plan for so many workers."""
     threads = settings.threads or max(1, room.cores // workers)
     payload = settings.max_payload_mb * MIB
-    uploads = max(1, min(workers, room.memory // 8 // (JAVA_COPIES * payload)))
-    java = JAVA_BASE + JAVA_COPIES * passing(2 * workers, uploads, payload)
+    java = JAVA_BASE + JAVA_COPIES * 2 * workers * BUFFER
     queue = min(QUEUE, max(8, room.memory // 16 // BUFFER))
     sizing = Sizing(
         **vars(room),
@@ -137,7 +141,7 @@ def _planned(settings: Settings, room: Room, workers: int, compiled: bool) -> Si
         payload=payload,
         queue=settings.queue or max(settings.concurrent_transforms or 0, queue),
         dispatched=2 * workers,
-        uploads=uploads,
+        uploads=max(1, min(workers, room.memory // 8 // (LARGE_COPIES * payload))),
         heap=settings.heap_mb * MIB if settings.heap_mb else java,
         direct=settings.direct_mb * MIB if settings.direct_mb else java,
         netty_threads=settings.netty_threads or 16,  # one is held while the process of a further model starts

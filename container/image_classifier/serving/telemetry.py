@@ -58,7 +58,7 @@ class Telemetry:
 
         Args:
             stages: the handler's own measurement, see wire.STAGES.
-            seconds: from the end of the body (of a large one, its beginning) to the answer, with all waiting.
+            seconds: from the end of the body to the answer, with all waiting.
         """
         told = _parse(stages)
         spent = {name: told[name] for name in STAGES if name in told}

@@ -28,7 +28,7 @@ from image_classifier.serving.answers import Prediction
 from image_classifier.serving.engines import Engine
 from image_classifier.serving.location import find
 from image_classifier.serving.prediction import softmax
-from image_classifier.serving.service import Answer, Request, Result
+from image_classifier.serving.service import Answer, Request, Result, checked
 from image_classifier.serving.wire import ACCEPT, CONTENT_TYPE, HEAD
 
 __all__ = ["UserService", "find"]
@@ -138,6 +138,7 @@ class UserService:
             raise RuntimeError(f"No script {settings.program} in {model_dir}.")
         sys.path.insert(0, str(script.parent))
         os.environ["SAGEMAKER_PROGRAM"] = script.stem  # a module name to the Transformer
+        self._settings = settings
         functions = script_functions.check(importlib.import_module(script.stem))
         self._transformer = _Refused(Defaults(settings, load))
         self._transformer.validate_and_initialize(str(model_dir), context)
@@ -162,8 +163,9 @@ class UserService:
         narrowed = _narrowed(call.context, call.context.get_all_request_header(call.index))
         self._transformer._context = narrowed  # which keeps the one it was loaded with
         try:
-            (answer,) = self._transformer.transform([{"body": bytes(call.body)}], narrowed)
-            return Answer(_pass_on(narrowed, call.context, call.index) + _as_bytes(answer))
+            (answer,) = self._transformer.transform([{"body": bytes(call.body())}], narrowed)
+            head = _pass_on(narrowed, call.context, call.index)
+            return checked(Answer(head + _as_bytes(answer)), self._settings)
         except UnsupportedFormatError as error:
             return RequestError(415, "unsupported_media_type", " ".join(str(error).split()))
         except BaseInferenceToolkitError as error:

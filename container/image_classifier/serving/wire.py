@@ -11,6 +11,9 @@ CONTENT_TYPE = "x-classifier-content-type"
 ACCEPT = "x-classifier-accept"
 SAGEMAKER = "x-amzn-sagemaker-"  # custom attributes, ids, targets: for a script, and what it says back
 ANSWERED = "x-classifier-answered"  # set by the handler: without it, the answer is MMS's own
+# its values, of one length (see worker.py): the body is the answer, or the name of the file that holds it
+HERE, FILE = "here", "file"
+BODY = "x-classifier-body"  # the name of the file that holds the body: see spool.py
 HEAD = "x-classifier-head"  # so many bytes before the body are a script's own headers, in JSON: Java reads no long ones
 STAGES = "x-classifier-stages"  # of an answer: decode=0.0123,forward=0.0345,encode=0.0002,records=1, in seconds
 ALONE = "x-classifier-alone"  # no other request is at work: all cores are free for this one

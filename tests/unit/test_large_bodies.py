@@ -1,0 +1,199 @@
+"""Bodies and answers beyond 1 MiB: each in a file of the server's private folder, and none stays there."""
+
+import asyncio
+import io
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import aiohttp
+import pytest
+
+from calls import context
+from house import JPEG, House, Run
+from image_classifier.contract import Settings
+from image_classifier.errors import RequestError
+from image_classifier.serving import handler, intake, spool, wire
+from image_classifier.serving.service import Answer, Request, checked
+
+MIB = 1 << 20
+LARGE = bytes(range(256)) * (12 * MIB // 256)
+NAMES = ["../mms.properties", "/etc/passwd", "mms.properties", "body-x/../../y", ".", "", f"./{spool.PREFIX}x"]
+
+
+def laid(house: House) -> list[Path]:
+    return list(house.mms.folder.glob(f"{spool.PREFIX}*"))
+
+
+async def trickle(size: int, go_on: asyncio.Event) -> AsyncIterator[bytes]:
+    yield LARGE[:size]
+    await go_on.wait()
+    yield b"end"
+
+
+async def ask(house: House, body: bytes | AsyncIterator[bytes]) -> aiohttp.ClientResponse:
+    data = io.BytesIO(body) if isinstance(body, bytes) else body
+    return await house.client.post("/invocations", data=data, headers=JPEG)
+
+
+def test_a_large_body_reaches_the_worker_in_a_file_that_is_gone_then(run: Run) -> None:
+    async def talk(house: House) -> None:
+        whole = house.door.files.free
+        assert (await ask(house, LARGE)).status == 200
+        ((told, got),) = house.mms.seen
+        assert got == LARGE
+        assert told["content-length"] == "0"  # Java has none of it
+        assert laid(house) == []
+        assert house.door.files.free == whole
+
+    run(talk, SAGEMAKER_MAX_PAYLOAD_IN_MB="100")
+
+
+def test_a_caller_cannot_name_a_file(run: Run) -> None:
+    async def talk(house: House) -> None:
+        secret = house.mms.folder / f"{spool.PREFIX}secret"
+        secret.write_bytes(b"of another caller")
+        await house.client.post("/invocations", data=b"x", headers={**JPEG, wire.BODY: secret.name})
+        assert wire.BODY not in house.mms.seen[0][0]
+        assert secret.exists()
+
+    run(talk)
+
+
+def test_bodies_that_come_slowly_hold_no_slot_and_little_memory(run: Run) -> None:
+    async def talk(house: House) -> None:
+        go_on, whole = asyncio.Event(), house.door.bodies.free
+        slow = [asyncio.ensure_future(ask(house, trickle(3 * MIB, go_on))) for _ in range(6)]
+        while sum(path.stat().st_size for path in laid(house)) < 6 * MIB:
+            await asyncio.sleep(0.02)
+        await asyncio.sleep(0.2)
+        assert house.mms.seen == []
+        assert (await asyncio.wait_for(ask(house, LARGE[: 2 * MIB]), 5)).status == 200
+        assert whole - house.door.bodies.free < 6 * 2 * MIB
+        go_on.set()
+        assert [(await one).status for one in slow] == [200] * 6
+        assert (laid(house), house.door.bodies.free) == ([], whole)
+
+    run(talk)
+
+
+def test_nothing_is_left_of_a_body_whose_caller_goes_or_goes_silent(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def talk(house: House) -> None:
+        whole = house.door.files.free
+        going = asyncio.ensure_future(ask(house, trickle(3 * MIB, asyncio.Event())))
+        while not laid(house):
+            await asyncio.sleep(0.02)
+        going.cancel()
+        while laid(house):
+            await asyncio.sleep(0.02)
+        monkeypatch.setattr(intake, "IDLE_SECONDS", 0.2)
+        await house.error(await ask(house, trickle(3 * MIB, asyncio.Event())), 408, "slow_body")
+        assert (laid(house), house.door.files.free) == ([], whole)
+
+    run(talk)
+
+
+def test_nothing_is_left_of_a_body_beyond_the_limit_or_the_deadline(run: Run) -> None:
+    async def talk(house: House) -> None:
+        async def stream() -> AsyncIterator[bytes]:
+            for start in range(0, len(LARGE), MIB // 4):
+                yield LARGE[start : start + MIB // 4]
+
+        await house.error(await ask(house, stream()), 413, "too_large")
+        assert laid(house) == []
+        house.mms.delay = 3
+        await house.error(await ask(house, LARGE[: 2 * MIB]), 504, "timeout")
+        assert laid(house) == []
+
+    run(talk, SAGEMAKER_MODEL_SERVER_TIMEOUT="1")
+
+
+def test_a_full_disk_is_503_with_a_sentence(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def talk(house: House) -> None:
+        full = house.mms.folder / "full"
+        full.symlink_to("/dev/full")  # the kernel's own full disk
+        monkeypatch.setattr(spool, "create", lambda _folder: full.open("wb"))
+        assert "disk has no room" in await house.error(await ask(house, LARGE[: 3 * MIB]), 503, "disk_full")
+        assert not full.is_symlink()
+        assert (await ask(house, b"small")).status == 200
+
+    run(talk)
+
+
+def test_large_bodies_together_take_no_more_room_than_is_set_aside(run: Run) -> None:
+    async def talk(house: House) -> None:
+        house.door.files.free = 5 * MIB
+        go_on = asyncio.Event()
+        first = asyncio.ensure_future(ask(house, trickle(3 * MIB, go_on)))
+        while house.door.files.free > 3 * MIB:
+            await asyncio.sleep(0.02)
+        assert "room for them" in await house.error(await ask(house, LARGE[: 4 * MIB]), 503, "busy")
+        go_on.set()
+        assert (await first).status == 200
+        assert house.door.files.free == 5 * MIB
+
+    run(talk)
+
+
+def test_a_large_answer_comes_from_its_file_without_the_scripts_own_headers(run: Run) -> None:
+    async def talk(house: House) -> None:
+        head = b'{"X-Amzn-SageMaker-Custom-Attributes": "trace=7"}'
+        house.mms.where = wire.FILE
+        house.mms.body = spool.put(house.mms.folder, head + LARGE).encode()
+        house.mms.headers = {"Content-Type": "text/csv", wire.HEAD: str(len(head))}
+        answer = await ask(house, b"x")
+        assert (answer.status, answer.content_type) == (200, "text/csv")
+        assert answer.content_length == len(LARGE)
+        assert "Content-Disposition" not in answer.headers
+        assert answer.headers["X-Amzn-SageMaker-Custom-Attributes"] == "trace=7"
+        assert await answer.read() == LARGE
+        assert laid(house) == []
+
+    run(talk)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_worker_opens_nothing_but_a_body_of_the_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValueError, match="not the name of a body"):
+        spool.take(tmp_path, name)
+
+
+def test_a_worker_reads_a_body_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(wire.LOAD_ERROR_ENV, str(tmp_path))
+    request = Request(b"", context(tmp_path, {wire.BODY: spool.put(tmp_path, LARGE)}), 0)
+    assert request.body() == LARGE
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(RequestError, match="ended already"):
+        request.body()
+
+
+def test_a_worker_lays_a_large_answer_into_a_file(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(wire.LOAD_ERROR_ENV, str(tmp_path))
+    made = context(model, {}, {})
+    results = [Answer(b"small", "text/csv"), Answer(LARGE, "text/csv")]
+    monkeypatch.setattr(handler, "_service", SimpleNamespace(answer=lambda _calls: results))
+    small, large = handler.handle([{}, {}], made) or []
+    assert [made.get_response_headers(index)[wire.ANSWERED] for index in range(2)] == [wire.HERE, wire.FILE]
+    assert len(wire.HERE) == len(wire.FILE)  # see worker.py
+    assert small == b"small"
+    assert (tmp_path / large.decode()).read_bytes() == LARGE
+
+
+def test_an_answer_that_finds_no_room_is_503(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = tmp_path / "full"
+    full.symlink_to("/dev/full")
+    monkeypatch.setenv(wire.LOAD_ERROR_ENV, str(tmp_path))
+    monkeypatch.setattr(spool, "create", lambda _folder: full.open("wb"))
+    made = context(model, {})
+    body = handler._reply(Request(b"", made, 0), Answer(LARGE, "text/csv"))
+    assert (made.get_response_status(0)[0], json.loads(body)["code"]) == (503, "disk_full")
+    assert made.get_response_content_type(0) == "application/json"
+
+
+def test_no_answer_is_larger_than_a_body_may_be() -> None:
+    settings = Settings.from_environment({"SAGEMAKER_MAX_PAYLOAD_IN_MB": "12"})
+    assert checked(Answer(LARGE), settings) == Answer(LARGE)
+    refused = checked(Answer(LARGE + b"x"), settings)
+    assert isinstance(refused, RequestError)
+    assert refused.status == 413
