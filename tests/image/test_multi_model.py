@@ -50,6 +50,7 @@ def test_the_life_of_a_model(server: Server, store: Path, pictures: Path) -> Non
     assert server.ask("GET", path).json["modelName"] == name
     assert [model["modelName"] for model in server.ask("GET", "/models").json["models"]] == [name]
     assert len(server.invoke(picture, path=f"{path}/invoke").json["topk_labels"]) == 5
+    assert server.invoke(picture + bytes(5 << 20), path=f"{path}/invoke").status == 200  # goes by a file
     assert server.invoke(b"no picture", path=f"{path}/invoke").status == 400
     assert server.ask("DELETE", path).status == 200
     assert server.ask("DELETE", path).status == 404

@@ -36,7 +36,7 @@ def test_a_folder_is_there_as_long_as_it_is_used_and_for_nobody_else() -> None:
 
 def test_what_a_killed_server_left_is_removed_and_what_others_use_is_not(tmp_path: Path) -> None:
     words = [sys.executable, "-c", SERVER, str(tmp_path)]
-    other = tmp_path / "serve-site"  # of another program
+    other = tmp_path / f"{private.PREFIX}site"  # of another program
     other.mkdir()
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from image_classifier.errors import PlatformError
 
-PREFIX = "serve-"
+PREFIX = "classifier-"
 SETTINGS = "mms.properties"  # by which a folder is known to be a server's
 
 
