@@ -1,9 +1,14 @@
-"""Gives an existing artifact its compiled variants: `python -m image_classifier.compile MODEL_DIR DATA_DIR`."""
+"""Gives an existing artifact its compiled variants, and on a GPU the note on 16-bit numbers.
+
+Usage: `python -m image_classifier.compile MODEL_DIR DATA_DIR`.
+"""
 
 import argparse
 import logging
 import sys
 from pathlib import Path
+
+import torch
 
 from image_classifier import artifact, machine
 from image_classifier.artifact import Config
@@ -12,6 +17,7 @@ from image_classifier.errors import ExitCode, UserError
 from image_classifier.training import dataset
 from image_classifier.training.compiling import compile_artifact
 from image_classifier.training.dataset import Dataset, Split
+from image_classifier.training.halving import note_halves
 from image_classifier.training.hyperparameters import Hyperparameters
 from image_classifier.training.rejects import Rejects
 from image_classifier.training.sources import PictureSource
@@ -21,7 +27,7 @@ from image_classifier.training.stopping import Stop
 def main() -> None:
     """Compile; the exit code says whether the artifact has variants now."""
     logging.basicConfig(stream=sys.stdout, format="%(message)s", level=logging.INFO)
-    parser = argparse.ArgumentParser(prog="python -m image_classifier.compile", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m image_classifier.compile", description=__doc__.split("\n")[0])
     parser.add_argument("model_dir", type=Path, help="the artifact: an unpacked model.tar.gz")
     parser.add_argument("data_dir", type=Path, help="the pictures it was trained on: train/, valid/, <class>/<picture>")
     options = parser.parse_args()
@@ -42,7 +48,10 @@ def run(model_dir: Path, data_dir: Path) -> ExitCode:
     if not (model_dir / artifact.WEIGHTS).exists():
         raise UserError(f"{model_dir} has no {artifact.WEIGHTS}; a plain model.pth is served as it is.")
     data = _dataset(data_dir, config)
-    compile_artifact(model_dir, _source(data.train, config), _source(data.validation, config), Stop())
+    validation = _source(data.validation, config)
+    compile_artifact(model_dir, _source(data.train, config), validation, Stop())
+    if torch.cuda.is_available():
+        note_halves(model_dir, validation, Stop(), torch.device("cuda"))
     return ExitCode.OK if artifact.load_config(model_dir).compiled else ExitCode.ALGORITHM
 
 

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from image_classifier.compiled import Compiled
 from image_classifier.errors import UserError
+from image_classifier.half import Halves
 
 CONFIG = "config.json"
 WEIGHTS = "model.safetensors"
@@ -41,6 +42,7 @@ class Config(BaseModel):
     hyperparameters: dict[str, Any] = {}
     versions: dict[str, str] = {}
     compiled: Compiled | None = None
+    half: Halves | None = None
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -163,11 +163,12 @@ class Settings(BaseModel):
         ge=1,
         description="Labels in an answer unless the request asks otherwise.",
     )
-    engine: Literal["auto", "int8", "fp32", "eager"] = Field(
+    engine: Literal["auto", "int8", "fp32", "eager", "fp16", "bf16"] = Field(
         "auto",
         alias="CLASSIFIER_ENGINE",
-        description="What runs the network on a CPU: `int8` or `fp32`, compiled by OpenVINO, or `eager`, PyTorch; "
-        "`auto` takes the first that the artifact has and that passed its accuracy check.",
+        description="What runs the network: on a CPU `int8` or `fp32`, compiled by OpenVINO; PyTorch in fp32, `eager`, "
+        "or in 16-bit numbers, `fp16` or `bf16`. `auto` takes the fastest that passed its accuracy check: on a CPU "
+        "int8, then fp32, on a GPU fp16, then bf16; else `eager`.",
     )
     page: bool = Field(
         False,

@@ -87,6 +87,11 @@ def is_out_of_memory(error: BaseException) -> bool:
     return any(sign in text for sign in _MEMORY_SIGNS)
 
 
+def is_lost_device(error: BaseException) -> bool:
+    """Tell a GPU that this process cannot use any more: after one such error all that follows fails, too."""
+    return "CUDA error" in str(error) and not is_out_of_memory(error)
+
+
 def exit_code(error: BaseException) -> ExitCode:
     """The exit status an error deserves."""
     if isinstance(error, UserError):

@@ -14,7 +14,7 @@ import pynvml
 from image_classifier.errors import PlatformError
 
 _KERNEL_MODULE = Path("/proc/driver/nvidia/version")
-_VOLTA, _BLACKWELL = (7, 0), (10, 0)
+_VOLTA, _AMPERE, _BLACKWELL = (7, 0), (8, 0), (10, 0)
 Capability = tuple[int, int]
 
 
@@ -104,6 +104,11 @@ def find(kernel_module: Path = _KERNEL_MODULE) -> Devices | None:
         raise PlatformError(f"A GPU does not answer its driver ({error}); restart or replace the instance.") from None
     finally:
         pynvml.nvmlShutdown()
+
+
+def have_bf16(devices: Devices | None) -> bool:
+    """Whether all of them compute in bf16; older ones have no convolutions in it."""
+    return devices is not None and all(gpu.capability >= _AMPERE for gpu in devices.gpus)
 
 
 def _gpus() -> tuple[Gpu, ...]:

@@ -9,17 +9,53 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torchvision import models
 
+from image_classifier import images
+from image_classifier.config import Preprocessing
 from image_classifier.errors import UserError
+from image_classifier.half import Half
 
 # Auxiliary classifiers are for training from scratch in the original papers; transform_input matches their weights.
 _ARGUMENTS: dict[str, dict[str, Any]] = {
     "googlenet": {"aux_logits": False, "transform_input": True, "init_weights": True},
     "inception_v3": {"aux_logits": False, "transform_input": True, "init_weights": True},
 }
+
+
+NUMBERS = {None: torch.float32, Half.FP16: torch.float16, Half.BF16: torch.bfloat16}
+
+
+class FromPixels(nn.Module):
+    """A network with normalising in front of it: from uint8 [n, h, w, 3] to float32 logits [n, classes].
+
+    Args:
+        network: in eval mode; its weights are turned into the numbers to compute with.
+        preprocessing: how to normalise.
+        dtype: of weights and activations.
+    """
+
+    def __init__(self, network: nn.Module, preprocessing: Preprocessing, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.network = network.to(dtype)
+        self._preprocessing, self._dtype = preprocessing, dtype
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """See the class."""
+        inputs = images.normalise(pixels.permute(0, 3, 1, 2), self._preprocessing).to(self._dtype)
+        logits: torch.Tensor = self.network(inputs)
+        return logits.float()
+
+    def logits(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Run it where its weights are."""
+        device = next(self.parameters()).device
+        with torch.inference_mode():
+            answer: NDArray[np.float32] = self(torch.from_numpy(pixels).to(device)).cpu().numpy()
+            return answer
 
 
 @cache

@@ -252,7 +252,7 @@ def measured(count: int, right: int, agreeing: int) -> Measured:
     ],
 )
 def test_int8_is_used_only_when_it_costs_next_to_nothing(count: int, same: int, used: bool, word: str) -> None:
-    variant = compiling.judge_int8(measured(count, same, same))
+    variant = compiling.judge(measured(count, same, same), Kind.INT8)
     assert variant.used is used
     assert word in variant.why
 
@@ -260,7 +260,7 @@ def test_int8_is_used_only_when_it_costs_next_to_nothing(count: int, same: int, 
 def test_labels_that_change_without_a_loss_of_accuracy_count_too() -> None:
     changed = measured(1000, 980, 980)
     wrong = Measured(np.full(1000, 2), changed.logits)  # both are always wrong, differently
-    assert not compiling.judge_int8(wrong).used
+    assert not compiling.judge(wrong, Kind.INT8).used
 
 
 def test_fp32_that_differs_from_the_network_is_not_used() -> None:

@@ -15,6 +15,7 @@ from image_classifier.errors import (
     as_platform_error,
     exit_code,
     failure_text,
+    is_lost_device,
     is_out_of_memory,
     sentence,
     write_failure,
@@ -131,3 +132,18 @@ def test_a_failure_file_that_cannot_be_written_hides_nothing(
 def test_a_request_error_carries_status_code_and_message() -> None:
     error = RequestError(415, "unsupported_media_type", "Send a picture.")
     assert (error.status, error.code, error.message) == (415, "unsupported_media_type", "Send a picture.")
+
+
+@pytest.mark.parametrize(
+    ("text", "lost"),
+    [
+        ("CUDA error: device-side assert triggered", True),
+        ("CUDA error: an illegal memory access was encountered", True),
+        ("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm(...)`", True),
+        ("CUDA error: out of memory", False),  # another request may fit
+        ("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`", False),
+        ("shapes cannot be multiplied", False),
+    ],
+)
+def test_a_gpu_that_is_lost_is_told_from_one_that_is_full(text: str, lost: bool) -> None:
+    assert is_lost_device(RuntimeError(text)) is lost

@@ -89,6 +89,7 @@ def test_each_request_of_a_batch_has_its_own_fate(model: Path, picture: Picture)
             507,
             "out_of_memory",
         ),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), 503, "device_lost"),
         (ZeroDivisionError("secret detail"), 500, "internal_error"),
     ],
 )

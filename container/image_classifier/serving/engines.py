@@ -4,7 +4,7 @@ import logging
 import threading
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from image_classifier import compiled
 from image_classifier import config as configuration
@@ -12,6 +12,7 @@ from image_classifier.compiled import Compiled, Kind
 from image_classifier.config import CONFIG, WEIGHTS, Config
 from image_classifier.contract import Settings
 from image_classifier.errors import UserError, sentence
+from image_classifier.half import Half, Halves
 
 if TYPE_CHECKING:
     from numpy import float32, uint8
@@ -20,8 +21,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CPU = "cpu"
+DECODERS = 8  # threads that feed a GPU
 # Network input of one pass, in pixels: more gains no speed, and activations take up to 80 bytes a pixel and layer.
 PASS_PIXELS = {CPU: 16 * 224 * 224, "cuda": 128 * 224 * 224}
+
+_HOW_TO_NOTE = "on a GPU, `python -m image_classifier.compile MODEL_DIR DATA_DIR` makes them"
+Made = TypeVar("Made", Compiled, Halves)
 
 
 class Engine(Protocol):
@@ -29,6 +34,7 @@ class Engine(Protocol):
 
     config: Config
     batch_size: int  # pictures in one pass, at most
+    decoders: int  # pictures decoded at a time
 
     def logits(self, pixels: "NDArray[uint8]", alone: bool = False) -> "NDArray[float32]":
         """Run the network.
@@ -49,10 +55,12 @@ class Choice:
     kind: Kind | None
     device: str
     why: str
+    half: Half | None = None  # of torch: with 16-bit numbers
 
     def describe(self) -> str:
         """One line for the start-up report."""
-        name = f"OpenVINO {self.kind}" if self.kind else "PyTorch fp32, as it was trained"
+        torch = f"PyTorch {self.half}" if self.half else "PyTorch fp32, as it was trained"
+        name = f"OpenVINO {self.kind}" if self.kind else torch
         return f"Engine: {name}, on {self.device}; {self.why}."
 
 
@@ -69,6 +77,8 @@ def choose(folder: Path, settings: Settings, device: str) -> Choice:
     """
     if settings.engine == "eager":
         return Choice(None, device, "CLASSIFIER_ENGINE=eager")
+    if settings.engine in tuple(Half) or (settings.engine == "auto" and device != CPU):
+        return _on_torch(folder, settings, device)
     made, fault = _variants(folder)
     if settings.engine != "auto":
         kind = Kind(settings.engine)
@@ -76,19 +86,44 @@ def choose(folder: Path, settings: Settings, device: str) -> Choice:
             reason = fault or f"there is no {kind} variant in it"
             raise UserError(f"CLASSIFIER_ENGINE={kind} cannot be used: {reason}; {compiled.REMEDY}.")
         return Choice(kind, CPU, f"CLASSIFIER_ENGINE={kind}; {made.variants[kind].why}")
-    if device != CPU:
-        return Choice(None, device, "a GPU is faster than the compiled variants, which are for CPUs")
     return _best(made) if made else Choice(None, CPU, fault)
 
 
+def _on_torch(folder: Path, settings: Settings, device: str) -> Choice:
+    """The 16-bit numbers that were asked for, or the first that passed and that the GPU has; else fp32."""
+    from image_classifier import gpu  # NVIDIA's library, wanted on few machines
+
+    noted, fault = _halves(folder)
+    variants = noted.variants if noted else {}
+    if settings.engine != "auto":
+        half = Half(settings.engine)
+        told = variants[half].why if half in variants else "what it costs was not measured"
+        return Choice(None, device, f"CLASSIFIER_ENGINE={half}; {told}", half)
+    against = [f"{half} is not used: {variant.why}" for half, variant in variants.items() if not variant.used]
+    for half in (half for half in Half if half in variants and variants[half].used):
+        if half is Half.FP16 or gpu.have_bf16(gpu.find()):
+            return Choice(None, device, "; ".join([variants[half].why, *against]), half)
+        against.append(f"{half} is not used: this GPU has none")
+    return Choice(None, device, "; ".join(against) or f"{fault}; {_HOW_TO_NOTE}")
+
+
 def _variants(folder: Path) -> tuple[Compiled | None, str]:
-    """The variants that belong to the weights; or why there are none."""
     config = configuration.read(folder) if (folder / CONFIG).exists() else None
-    if config is None or config.compiled is None or not (folder / WEIGHTS).exists():
-        return None, "it has no compiled variants"
-    if configuration.fingerprint(folder, config) != config.compiled.source:
-        return None, f"its compiled variants were made from another {WEIGHTS} or {CONFIG}"
-    return config.compiled, ""
+    return _belonging(folder, config, config.compiled if config else None, "compiled variants")
+
+
+def _halves(folder: Path) -> tuple[Halves | None, str]:
+    config = configuration.read(folder) if (folder / CONFIG).exists() else None
+    return _belonging(folder, config, config.half if config else None, "measurements in 16-bit numbers")
+
+
+def _belonging(folder: Path, config: Config | None, made: Made | None, name: str) -> tuple[Made | None, str]:
+    """What was made from the weights that are there; or why there is none."""
+    if config is None or made is None or not (folder / WEIGHTS).exists():
+        return None, f"it has no {name}"
+    if configuration.fingerprint(folder, config) != made.source:
+        return None, f"its {name} were made from another {WEIGHTS} or {CONFIG}"
+    return made, ""
 
 
 def _best(made: Compiled) -> Choice:
@@ -125,7 +160,7 @@ def load(folder: Path, settings: Settings, device: str, threads: int, alone: int
     else:
         from image_classifier.serving.torch_engine import TorchEngine  # seconds, and 200 MB
 
-        engine = TorchEngine(folder, device, threads)
+        engine = TorchEngine(folder, choice.device, threads, choice.half)
     _warm_up(engine)
     return engine
 
@@ -152,6 +187,7 @@ class CompiledEngine:
     def __init__(self, folder: Path, kind: Kind, threads: int, alone: int) -> None:
         self.config = configuration.read(folder)
         self.batch_size = pictures_of_a_pass(self.config, CPU)
+        self.decoders = 1  # every core has a worker
         self._file, self._alone = compiled.path(folder, kind), alone
         self._network = compiled.Network(self._file, threads)
         self._wide = self._network

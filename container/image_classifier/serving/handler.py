@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from image_classifier.contract import Settings
-from image_classifier.errors import RequestError, UserError, is_out_of_memory, sentence
+from image_classifier.errors import RequestError, UserError, is_lost_device, is_out_of_memory, sentence
 from image_classifier.images import ImageError
 from image_classifier.serving import engines, spool
 from image_classifier.serving.answers import NoneAnswered
@@ -22,6 +22,7 @@ from image_classifier.serving.sizing import BUFFER
 from image_classifier.serving.wire import (
     ALONE_THREADS_ENV,
     ANSWERED,
+    DEVICE_LOST,
     FILE,
     HERE,
     LOAD_ERROR_ENV,
@@ -134,5 +135,7 @@ def _as_request_error(error: Exception, request_id: str) -> RequestError:
         logger.error("Request %s: out of memory.", request_id)
         return RequestError(507, "out_of_memory", "The model ran out of memory.")
     logger.error("Request %s failed.", request_id, exc_info=error)
+    if is_lost_device(error):
+        return RequestError(503, DEVICE_LOST, "The GPU failed; the worker is replaced by a fresh one. Try again.")
     message = "The request failed inside the model server; the reason is in its log."
     return RequestError(500, "internal_error", message)

@@ -3,8 +3,10 @@
 import time
 from array import array
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,11 +58,19 @@ def _predict_batch(
     engine: Engine, records: Sequence[Record], max_pixels: int, stages: Stages, alone: bool
 ) -> list[Outcome]:
     with stages.time("decode"):
-        decoded = [_decode(record, engine, max_pixels) for record in records]
+        decoded = _decoded(records, engine, max_pixels)
     pixels = [item for item in decoded if isinstance(item, np.ndarray)]
     with stages.time("forward"):
         answers = iter(_forward(engine, pixels, alone))
     return [next(answers) if isinstance(item, np.ndarray) else item for item in decoded]
+
+
+def _decoded(records: Sequence[Record], engine: Engine, max_pixels: int) -> list[Pixels | Exception]:
+    decode = partial(_decode, engine=engine, max_pixels=max_pixels)
+    if min(len(records), engine.decoders) <= 1:
+        return [decode(record) for record in records]
+    with ThreadPoolExecutor(engine.decoders) as pool:  # a GPU would wait for one core; Pillow lets go of Python's lock
+        return list(pool.map(decode, records))
 
 
 def _decode(record: Record, engine: Engine, max_pixels: int) -> Pixels | Exception:

@@ -1,7 +1,8 @@
 """What MMS calls in its workers: the handler, in a process that ends rather than hangs.
 
-MMS leaves a worker running that did not answer in time, and one that reports that memory ran out while it loads: such
-a process would stay for ever. Here each ends itself, and MMS starts another one, or says that the load failed.
+MMS leaves a worker running that did not answer in time, one whose GPU fails every request, and one that reports that
+memory ran out while it loads: such a process would stay for ever. Here each ends itself, and MMS starts another one, or
+says that the load failed.
 
 When memory runs out the kernel chooses whom it ends. Let it be the worker that is loading, whose caller is told 507;
 else another worker, which is replaced; never Java or the front door, which all models need.
@@ -10,6 +11,7 @@ else another worker, which is replaced; never Java or the front door, which all 
 import logging
 import os
 import signal
+import threading
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -18,14 +20,16 @@ from typing import Any
 import psutil
 
 from image_classifier.contract import Settings
+from image_classifier.errors import ExitCode
 from image_classifier.serving import handler
 from image_classifier.serving.sizing import MIB
-from image_classifier.serving.wire import GROWN, LOAD_ERROR_ENV, load_error_file, loaded_file
+from image_classifier.serving.wire import DEVICE_LOST, GROWN, LOAD_ERROR_ENV, load_error_file, loaded_file
 
 logger = logging.getLogger(__name__)
 
 LOADING, LOADED = 1000, 500  # of oom_score_adj: the highest is ended first, Java has 0
 GRACE = 2  # seconds in which the front door answers 504 before the worker ends
+LEAVE = 0.2  # seconds for answers to go out
 
 
 def handle(data: list[dict[str, bytes]] | None, context: Any) -> list[bytes] | None:
@@ -38,6 +42,8 @@ def handle(data: list[dict[str, bytes]] | None, context: Any) -> list[bytes] | N
         replies = handler.handle(data, context)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+    if any(context.get_response_status(index)[1] == DEVICE_LOST for index in range(len(data))):
+        threading.Timer(LEAVE, os._exit, (ExitCode.PLATFORM,)).start()
     if most := _most():
         grown = os.getpid() if _resident() > most else 0
         for index in range(len(data)):  # of one length: Java ends a worker whose headers are longer than it expects

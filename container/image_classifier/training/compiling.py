@@ -10,24 +10,25 @@ import random
 import shutil
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from image_classifier import artifact, compiled, images, machine
+from image_classifier import artifact, compiled, machine
 from image_classifier.compiled import Compiled, Kind, Network, Variant
 from image_classifier.config import Preprocessing, fingerprint
 from image_classifier.errors import sentence
 from image_classifier.images import Pixels
+from image_classifier.networks import FromPixels
 from image_classifier.training.sources import PictureSource
 from image_classifier.training.stopping import Stop, Stopped
 
@@ -44,18 +45,25 @@ LARGEST = 1 << 30  # bytes of weights; a larger network would be converted for m
 Logits = NDArray[np.float32]
 
 
+class Runs(Protocol):
+    """A form of the network that can be run."""
+
+    def logits(self, pixels: Pixels) -> Logits:
+        """Run pictures [n, h, w, 3]: [n, classes]."""
+
+
 @dataclass(frozen=True)
 class Measured:
     """What the variants said about the pictures of the validation split."""
 
     targets: NDArray[np.int64]  # [n]
-    logits: dict[Kind, Logits]  # [n, classes]
+    logits: dict[str, Logits]  # [n, classes], by variant
 
-    def accuracy(self, kind: Kind) -> float:
+    def accuracy(self, kind: str) -> float:
         """Share of pictures whose first label is right."""
         return float((self.logits[kind].argmax(1) == self.targets).mean())
 
-    def agreement(self, kind: Kind) -> float:
+    def agreement(self, kind: str) -> float:
         """Share of pictures with the same first label as fp32."""
         return float((self.logits[kind].argmax(1) == self.logits[Kind.FP32].argmax(1)).mean())
 
@@ -102,23 +110,9 @@ def _make(folder: Path, train: PictureSource, validation: PictureSource, stop: S
     for kind, model in ((Kind.FP32, exact), (Kind.INT8, _quantized(exact, shown))):
         openvino.save_model(model, compiled.path(folder, kind), compress_to_fp16=False)
     difference = _difference(network, config.preprocessing, _network(folder, Kind.FP32), shown[:COMPARED])
-    measured = _measure({kind: _network(folder, kind) for kind in Kind}, validation, stop)
-    variants = {Kind.INT8: judge_int8(measured), Kind.FP32: judge_fp32(measured, difference)}
+    measured = measure({kind.value: _network(folder, kind) for kind in Kind}, validation, stop)
+    variants = {Kind.INT8: judge(measured, Kind.INT8), Kind.FP32: judge_fp32(measured, difference)}
     return Compiled(source=fingerprint(folder, config), variants=variants)
-
-
-class _FromPixels(nn.Module):
-    """The network with normalising in front of it: from uint8 [n, h, w, 3] to logits."""
-
-    def __init__(self, network: nn.Module, preprocessing: Preprocessing) -> None:
-        super().__init__()
-        self.network = network
-        self._preprocessing = preprocessing
-
-    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        """See the class."""
-        logits: torch.Tensor = self.network(images.normalise(pixels.permute(0, 3, 1, 2), self._preprocessing))
-        return logits
 
 
 def convert(network: nn.Module, preprocessing: Preprocessing) -> Any:
@@ -128,7 +122,7 @@ def convert(network: nn.Module, preprocessing: Preprocessing) -> Any:
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # tracing warns of the constants that it is meant to keep
         return compiled.openvino().convert_model(
-            _FromPixels(network, preprocessing), example_input=example, input=list(shape)
+            FromPixels(network, preprocessing), example_input=example, input=list(shape)
         )
 
 
@@ -162,13 +156,18 @@ def _difference(network: nn.Module, preprocessing: Preprocessing, fp32: Network,
     """Largest difference of fp32's logits to the network's own, as a share of the largest logit."""
     pixels = np.stack(pictures)
     with torch.inference_mode():
-        wanted = _FromPixels(network, preprocessing)(torch.from_numpy(pixels)).numpy()
+        wanted = FromPixels(network, preprocessing)(torch.from_numpy(pixels)).numpy()
     return float(np.abs(fp32.logits(pixels) - wanted).max() / np.abs(wanted).max())
 
 
-def _measure(networks: dict[Kind, Network], validation: PictureSource, stop: Stop) -> Measured:
+def measure(networks: Mapping[str, Runs], validation: PictureSource, stop: Stop) -> Measured:
+    """Show pictures of the validation split to each variant.
+
+    Raises:
+        Stopped: the job was asked to stop.
+    """
     targets: list[int] = []
-    logits: dict[Kind, list[Logits]] = {kind: [] for kind in networks}
+    logits: dict[str, list[Logits]] = {kind: [] for kind in networks}
     for row, picture in _pictures(validation, MEASURED, stop):
         targets.append(validation.split.targets[row])
         for kind, network in networks.items():
@@ -182,19 +181,19 @@ def judge_fp32(measured: Measured, difference: float) -> Variant:
     return _variant(measured, Kind.FP32, difference <= EXACT, why)
 
 
-def judge_int8(measured: Measured) -> Variant:
-    """Use int8 when it costs next to nothing, and there are pictures enough to say so."""
-    count, agreement = len(measured.targets), measured.agreement(Kind.INT8)
-    accuracy, exact = measured.accuracy(Kind.INT8), measured.accuracy(Kind.FP32)
+def judge(measured: Measured, kind: str) -> Variant:
+    """Use int8, or 16-bit numbers, when they cost next to nothing, and there are pictures enough to say so."""
+    count, agreement = len(measured.targets), measured.agreement(kind)
+    accuracy, exact = measured.accuracy(kind), measured.accuracy(Kind.FP32)
     why = f"accuracy {accuracy:.4f} (fp32 {exact:.4f}), agreement {agreement:.4f} on {count} validation pictures"
     if count < ENOUGH:
-        return _variant(measured, Kind.INT8, False, f"{why}, and fewer than {ENOUGH} cannot show {AGREEMENT}")
+        return _variant(measured, kind, False, f"{why}, and fewer than {ENOUGH} cannot show {AGREEMENT}")
     fits = accuracy >= exact - LOWER and agreement >= AGREEMENT
     needed = "" if fits else f"; it takes {exact - LOWER:.4f} and {AGREEMENT}"
-    return _variant(measured, Kind.INT8, fits, why + needed)
+    return _variant(measured, kind, fits, why + needed)
 
 
-def _variant(measured: Measured, kind: Kind, used: bool, why: str) -> Variant:
+def _variant(measured: Measured, kind: str, used: bool, why: str) -> Variant:
     return Variant(
         used=used,
         why=why,

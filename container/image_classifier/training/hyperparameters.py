@@ -96,7 +96,8 @@ class Hyperparameters(BaseModel):
     num_workers: int = Field(0, ge=0, le=128, description="Threads that decode pictures; 0 takes one for each core.")
     compile: Literal["auto", "off"] = Field(
         "auto",
-        description="`auto`: add compiled variants for CPUs to the artifact, in fp32 and int8, with what was measured.",
+        description="`auto`: add compiled variants for CPUs to the artifact, in fp32 and int8, with what was measured; "
+        "on a GPU note what 16-bit numbers cost there.",
     )
     keep_checkpoints: int = Field(
         2, ge=1, le=1000, description="Newest checkpoints that are kept, one an epoch; with 2, one may be damaged."

@@ -34,6 +34,7 @@ from image_classifier.training.engine import fastest
 from image_classifier.training.evaluation import Evaluation, Evaluator
 from image_classifier.training.feature_store import FeatureStore
 from image_classifier.training.features import Extractor
+from image_classifier.training.halving import note_halves
 from image_classifier.training.hyperparameters import OBSERVING, Hyperparameters
 from image_classifier.training.loop import Progress, Trainer
 from image_classifier.training.pictures import Pictures
@@ -113,13 +114,15 @@ class Job:
             self._compile(data)
 
     def _compile(self, data: Dataset) -> None:
-        """Give the artifact its compiled variants for CPUs, where they are wanted."""
+        """Give the artifact its compiled variants for CPUs, where they are wanted, and on a GPU a note on GPUs."""
         if self.chosen.compile == "off" or self.stop.requested:
             return
         with self.chronicle.phase("compiling"):
             sources = (self.pictures.of(split, cached=True) for split in (data.train, data.validation))
             train, validation = (replace(source, world=ALONE) for source in sources)
             compiling.compile_artifact(self.layout.model, train, validation, self.stop)
+            if self.world.device.type == "cuda":
+                note_halves(self.layout.model, validation, self.stop, self.world.device)
 
     def _threads(self) -> int:
         return max(1, machine.cores() // self.world.local_size)
