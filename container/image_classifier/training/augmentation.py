@@ -1,6 +1,9 @@
 """Random views of a picture.
 
-Every draw is a function of (seed, epoch, picture), so a resumed job sees the same views.
+Every draw is a function of (seed, epoch, picture), so a resumed job sees the same views. They are made picture by
+picture with Pillow, in the decoding threads: an affine grid of torch over a uint8 batch takes about twice the time on
+CPU cores. Pictures are decoded whole: reduced by the decoder, large ones change their first label too often. See
+tests/benchmarks/views.md.
 """
 
 import math
