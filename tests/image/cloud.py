@@ -28,6 +28,7 @@ NEEDS = [
     pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)}, which .ci/run installs"),
     pytest.mark.skipif(os.getuid() != 0, reason="needs root: the registry takes port 443 and a line in /etc/hosts"),
 ]
+CAN_PUSH = not any(mark.args[0] for mark in NEEDS)
 # moto's account, the token that it always gives, and the one user who is not subject to IAM in it.
 ACCOUNT, TOKEN = "123456789012", "123456789012-auth-token"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
@@ -70,24 +71,27 @@ def wait_for_port(address: str, port: int) -> None:
 class Cloud:
     """An account with one region; each test file has its own region, and so its own registry and address."""
 
-    def __init__(self, folder: Path, region: str, address: str) -> None:
-        self.folder, self.region, self.address = folder, region, address
+    def __init__(self, folder: Path, region: str, address: str, api: str = "") -> None:
+        self.folder, self.region, self.address, self.api = folder, region, address, api
         self.host = f"{ACCOUNT}.dkr.ecr.{region}.amazonaws.com"
-        self.api = ""
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self) -> None:
-        """Start the API and the registry."""
+        """Start the API, unless there is one, and the registry."""
+        if not self.api:
+            self._start_api()
+        self._prepare_registry()
+        self.start_registry()
+
+    def _start_api(self) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         self.api = f"http://127.0.0.1:{port}"
         moto = str(ways.ROOT / ".venv/bin/moto_server")
         self._run("moto", "127.0.0.1", port, moto, "-H", "127.0.0.1", "-p", str(port))
-        self.prepare_registry()
-        self.start_registry()
 
-    def prepare_registry(self) -> None:
+    def _prepare_registry(self) -> None:
         """Make what the registry needs."""
         (self.folder / "config.yml").write_text(REGISTRY_CONFIG.format(folder=self.folder, address=self.address))
         self.let_in(TOKEN)
@@ -175,9 +179,9 @@ class Cloud:
 
 
 @contextlib.contextmanager
-def cloud_in(folder: Path, region: str, address: str) -> Iterator[Cloud]:
-    """The cloud of one test file; the engine trusts any certificate of a loopback address."""
-    cloud = Cloud(folder, region, address)
+def cloud_in(folder: Path, region: str, address: str, api: str = "") -> Iterator[Cloud]:
+    """The cloud of one test file, with an API of its own or another's; the engine trusts any loopback certificate."""
+    cloud = Cloud(folder, region, address, api)
     with known_as(cloud.host, address):
         try:
             cloud.start()
@@ -185,6 +189,7 @@ def cloud_in(folder: Path, region: str, address: str) -> Iterator[Cloud]:
         finally:
             for name in list(cloud.processes):
                 cloud.stop(name)
+            shutil.rmtree(folder / "storage", ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -212,6 +217,15 @@ def make_checkout(place: Path, dockerfile: str = DOCKERFILE) -> Path:
     identity = ["-c", "user.name=tester", "-c", "user.email=tester@localhost"]
     for words in (["init", "--quiet"], ["add", "."], ["commit", "--quiet", "-m", "all"], ["tag", "v1.2.3"]):
         subprocess.run(["git", *identity, *words], cwd=place, check=True)
+    return place
+
+
+def copy_checkout(place: Path) -> Path:
+    """The script, what it calls, and all that the product's image is built of; it gets a .image_uri of its own."""
+    for name in ("scripts", "docker", "container"):
+        shutil.copytree(ways.ROOT / name, place / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("build_and_push.sh", ".dockerignore"):
+        shutil.copy(ways.ROOT / name, place / name)
     return place
 
 
