@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 import stand_ins
 import test_endpoints
+import test_transforms
 import test_tuning_jobs
 from playwright.sync_api import Browser, Page, ViewportSize, expect
-from started import BUCKET, DESK, ROLE, Api, running, wait
+from started import BUCKET, DESK, Api, running
 
 PHONE, WIDE = ViewportSize(width=390, height=844), ViewportSize(width=1280, height=900)
+MODEL_NAME = "Model, such as dogs.tar.gz"  # the label of its field
 METRICS = [
     {"Name": "train_loss", "Regex": r"val_loss=([-0-9.e]+);"},
     {"Name": "val_loss", "Regex": r"epoch=([0-9]+);"},
@@ -19,7 +21,7 @@ METRICS = [
 
 @pytest.fixture(scope="module")
 def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    """A server with a finished job, a failed one and an endpoint."""
+    """A server with all kinds of jobs and two endpoints, one of them with many models."""
     if not DESK.exists():
         pytest.skip("local_sagemaker's environment is missing: make desk")
     folder = tmp_path_factory.mktemp("status")
@@ -32,30 +34,11 @@ def fill(api: Api) -> None:
     algorithm = {"TrainingImage": "image", "TrainingInputMode": "File", "MetricDefinitions": METRICS}
     api.train("good-job", {"epochs": "5", "learning_rate": "0.0312345"}, AlgorithmSpecification=algorithm)
     api.train("bad-job", {"fail": "<b>the data is torn</b>"}, AlgorithmSpecification=algorithm)
-    container = {"Image": "image", "ModelDataUrl": api.model("dogs")}
-    variant = {"VariantName": "a", "ModelName": "dogs", "InitialInstanceCount": 1, "InstanceType": "ml.m5.large"}
-    api.sagemaker.create_model(ModelName="dogs", PrimaryContainer=container, ExecutionRoleArn=ROLE)
-    api.sagemaker.create_endpoint_config(EndpointConfigName="dogs", ProductionVariants=[variant])
-    api.sagemaker.create_endpoint(EndpointName="dogs", EndpointConfigName="dogs")
-    serve_many(api)
+    test_endpoints.deploy(api, "dogs", api.model("dogs"))
+    test_endpoints.deploy(api, "zoo", f"s3://{BUCKET}/models/", mode="MultiModel")
     tune_and_transform(api)
-    for name in ("dogs", "zoo"):
-        wait(lambda name=name: status_of(api, name), lambda status: status == "InService")
     for name in ("good-job", "bad-job", "pair-job"):
         api.ended(name)
-
-
-def status_of(api: Api, name: str) -> str:
-    return str(api.sagemaker.describe_endpoint(EndpointName=name)["EndpointStatus"])
-
-
-def serve_many(api: Api) -> None:
-    """The endpoint zoo, with the models below models/."""
-    container = {"Image": "image", "ModelDataUrl": f"s3://{BUCKET}/models/", "Mode": "MultiModel"}
-    variant = {"VariantName": "a", "ModelName": "zoo", "InitialInstanceCount": 1, "InstanceType": "ml.m5.large"}
-    api.sagemaker.create_model(ModelName="zoo", PrimaryContainer=container, ExecutionRoleArn=ROLE)
-    api.sagemaker.create_endpoint_config(EndpointConfigName="zoo", ProductionVariants=[variant])
-    api.sagemaker.create_endpoint(EndpointName="zoo", EndpointConfigName="zoo")
 
 
 def tune_and_transform(api: Api) -> None:
@@ -66,7 +49,7 @@ def tune_and_transform(api: Api) -> None:
     content = test_tuning_jobs.request("tuned", "Grid", 2, {"CategoricalParameterRanges": [choice]})
     test_tuning_jobs.tune(api, content)
     api.put("batch/a.png", b"a picture")
-    test_endpoints.transform(api, "batch-refused", "batch", "refuses")
+    test_transforms.transform(api, "batch-refused", "batch", "refuses")
 
 
 @pytest.fixture(params=[(WIDE, "light"), (PHONE, "dark")], ids=["desk", "phone"])
@@ -110,28 +93,25 @@ def test_a_failure_is_shown_as_text(page: Page) -> None:
     expect(page.locator("#failure")).to_contain_text("AlgorithmError: <b>the data is torn</b>, exit code: 3")
 
 
-def test_an_endpoint_is_tried_with_a_picture(page: Page, tmp_path: Path) -> None:
-    open_one(page, "dogs")
+@pytest.mark.parametrize(("name", "model"), [("dogs", ""), ("zoo", "dogs.tar.gz")])
+def test_an_endpoint_is_tried_with_a_picture_and_one_of_many_models_by_its_name(
+    page: Page, tmp_path: Path, name: str, model: str
+) -> None:
+    open_one(page, name)
+    if model:
+        page.get_by_label(MODEL_NAME).fill(model)
+    else:
+        expect(page.get_by_label(MODEL_NAME)).to_be_hidden()
     file = tmp_path / "dog.png"
     file.write_bytes(b"a picture")
     page.get_by_label("Ask it about a picture").set_input_files(file)
-    expect(page.locator("#bars li")).to_contain_text('"body": "a picture"')
+    for part in ('"body": "a picture"', '"model": "dogs"'):
+        expect(page.locator("#bars li")).to_contain_text(part)
 
 
 def test_an_endpoints_log_is_shown(page: Page) -> None:
     open_one(page, "dogs")
     expect(page.locator("#log")).to_contain_text("GET /ping")
-
-
-def test_one_of_many_models_is_tried_by_its_name(page: Page, tmp_path: Path) -> None:
-    open_one(page, "dogs")
-    expect(page.get_by_label("Model, such as dogs.tar.gz")).to_be_hidden()
-    open_one(page, "zoo")
-    page.get_by_label("Model, such as dogs.tar.gz").fill("dogs.tar.gz")
-    file = tmp_path / "dog.png"
-    file.write_bytes(b"a picture")
-    page.get_by_label("Ask it about a picture").set_input_files(file)
-    expect(page.locator("#bars li")).to_contain_text('"model": "dogs"')
 
 
 def test_all_hosts_of_a_job_are_heard(page: Page) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import stand_ins
+from desk_commands import Quick
 from started import Api, running
 
 
@@ -19,6 +20,12 @@ def api(tmp_path_factory: pytest.TempPathFactory, fake_venv: Path) -> Iterator[A
     with running(tmp_path_factory.mktemp("server") / "state", fake_venv) as started:
         yield started
     assert "Traceback" not in started.log.read_text()
+
+
+@pytest.fixture(scope="module")
+def desk(api: Api, tmp_path_factory: pytest.TempPathFactory) -> Quick:
+    """The desk's commands against that server."""
+    return Quick(api, tmp_path_factory.mktemp("home"))
 
 
 @pytest.fixture(scope="module")

@@ -2,18 +2,11 @@
 
 from pathlib import Path
 
-import pytest
 from desk_commands import Quick, argument_list
-from started import Api
 from typer.testing import CliRunner
 
 PROJECT = "cleaned"
 MINE = {"project": PROJECT}
-
-
-@pytest.fixture(scope="module")
-def desk(api: Api, tmp_path_factory: pytest.TempPathFactory) -> Quick:
-    return Quick(api, tmp_path_factory.mktemp("home"))
 
 
 def models(desk: Quick) -> list[str]:
@@ -28,8 +21,8 @@ def groups(desk: Quick) -> list[str]:
 def test_what_is_refused_stays_and_what_is_stored_goes_only_when_that_is_said(desk: Quick, tmp_path: Path) -> None:
     from workflow.__main__ import app
 
-    desk.api.put(f"{PROJECT}/data/train/ant/1.jpg", b"picture")
-    others = desk.api.put(f"{PROJECT}-2/data/train/ant/1.jpg", b"not the project's")
+    desk.api.put_picture(PROJECT)
+    others = desk.api.put_picture(f"{PROJECT}-2")
     desk.run("train", settings=MINE)
     desk.run("train", settings=MINE | {"project": f"{PROJECT}-2"})
     desk.run("deploy", settings=MINE)

@@ -4,16 +4,16 @@ from typing import Any
 
 import pytest
 from desk_commands import Quick, after
-from started import BUCKET, Api
+from started import BUCKET
 
 PROJECT = "featured"
 CHOSEN = {"project": PROJECT, "trials": "1", "objective": "val_loss"}
 
 
 @pytest.fixture(scope="module")
-def desk(api: Api, tmp_path_factory: pytest.TempPathFactory) -> Quick:
-    api.put(f"{PROJECT}/data/train/ant/1.jpg", b"picture")
-    return Quick(api, tmp_path_factory.mktemp("home"))
+def desk(desk: Quick) -> Quick:
+    desk.api.put_picture(PROJECT)
+    return desk
 
 
 def place_of(job: Any) -> str:

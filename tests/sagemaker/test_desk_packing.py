@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 from desk_commands import Quick, after
-from started import Api
 
 PROJECT = "packed"
 
@@ -19,11 +18,6 @@ def model(tmp_path: Path) -> Path:
     for name, content in {**files, "code/inference.py": "old = True", ".hidden": ""}.items():
         (folder / name).write_text(content)
     return folder
-
-
-@pytest.fixture(scope="module")
-def desk(api: Api, tmp_path_factory: pytest.TempPathFactory) -> Quick:
-    return Quick(api, tmp_path_factory.mktemp("home"))
 
 
 def pack(desk: Quick, *words: str, code: int = 0) -> str:

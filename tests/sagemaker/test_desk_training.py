@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from desk_commands import Desk, Quick, after
-from started import Api, running
+from started import running
 
 import ways
 from desk import DeskError
@@ -27,10 +27,9 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def desk(api: Api, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Desk:
-    made = Quick(api, tmp_path_factory.mktemp("home"))
-    made.run("upload", "--data", str(pictures))
-    return made
+def desk(desk: Quick, pictures: Path) -> Desk:
+    desk.run("upload", "--data", str(pictures))
+    return desk
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from desk_commands import Quick, after
-from started import BUCKET, Api
+from started import BUCKET
 
 from workflow.settings import Settings
 from workflow.weights import pretrained
@@ -18,9 +18,9 @@ WANTED = {"project": PROJECT, "hyperparameters.pretrained": "true"}
 
 
 @pytest.fixture(scope="module")
-def desk(api: Api, tmp_path_factory: pytest.TempPathFactory) -> Quick:
-    api.put(f"{PROJECT}/data/train/ant/1.jpg", b"picture")
-    return Quick(api, tmp_path_factory.mktemp("home"))
+def desk(desk: Quick) -> Quick:
+    desk.api.put_picture(PROJECT)
+    return desk
 
 
 @pytest.fixture

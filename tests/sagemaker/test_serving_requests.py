@@ -4,17 +4,12 @@ from typing import Any
 
 import pytest
 from desk_commands import Quick
-from started import BUCKET, ROLE, Api
+from started import BUCKET, ROLE
 
 from workflow import endpoint_log, serving
 from workflow.settings import Settings
 
 KEY = "arn:aws:kms:eu-west-1:123456789012:key/1"
-
-
-@pytest.fixture(scope="module")
-def desk(api: Api, tmp_path_factory: pytest.TempPathFactory) -> Quick:
-    return Quick(api, tmp_path_factory.mktemp("home"))
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 import stand_ins
 import test_endpoints
 import test_several_hosts
+import test_transforms
 import test_tuning_jobs
 from started import BUCKET, DESK, Api, running, wait
 
@@ -86,7 +87,7 @@ def begin_tuning(api: Api) -> None:
 def begin_transform(api: Api) -> None:
     for number in range(20):
         api.put(f"many/{number}.png", b"picture")
-    test_endpoints.begin_transform(api, "transformed", "many", "slow")
+    test_transforms.begin_transform(api, "transformed", "many", "slow")
 
 
 def begin_pair(api: Api) -> None:
