@@ -60,7 +60,7 @@ test-product:
 	@ENGINE="$(or $(engine),none)" $(BIN)/pytest $(PYTEST_ARGS)
 
 test-desk:
-	@ENGINE="$(or $(engine),none)" $(DESK)/bin/pytest --numprocesses 2 --dist loadfile tests/sagemaker
+	@ENGINE="$(or $(engine),none)" $(DESK)/bin/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder tests/sagemaker
 
 bench: ready setup ## run a benchmark of tests/benchmarks (BENCH=real_data, ARGS="--seeds 0"; photos: ../shared/data)
 	@PYTHONPATH=scripts:tests:tests/image $(BIN)/python tests/benchmarks/$(BENCH).py $(ARGS)

@@ -40,10 +40,11 @@ class Desk:
 
     api: Api
     home: Path
+    image: str = IMAGE
 
     @property
     def variables(self) -> dict[str, str]:
-        own = {"DESK_ROLE": ROLE, "DESK_BUCKET": BUCKET, "DESK_REGION": REGION, "DESK_IMAGE": IMAGE}
+        own = {"DESK_ROLE": ROLE, "DESK_BUCKET": BUCKET, "DESK_REGION": REGION, "DESK_IMAGE": self.image}
         paths = {"PYTHONPATH": str(ways.ROOT / "scripts"), "HOME": str(self.home)}
         return {**KEYS, **own, **paths, "AWS_ENDPOINT_URL": self.api.url}
 

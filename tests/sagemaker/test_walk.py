@@ -1,8 +1,15 @@
-"""A newcomer's walk with the real image: upload, train, tune, deploy, predict, transform, clean; each a step."""
+"""A newcomer's walk with the real image: push, upload, train, tune, deploy, predict, transform, clean; each a step.
+
+The push puts the product's own image into a real registry, where CI asks for it (WALK_PUSHES=1): the engine of
+Debian 12 compresses its 6 GB on one core, which takes minutes. Else the walk begins with the image as it was built.
+"""
 
 import json
+import os
+import re
 import threading
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +17,16 @@ import psutil
 import pytest
 from botocore.exceptions import ClientError
 from desk_commands import IMAGE, Desk, after
-from started import BUCKET, ROLE, Api, wait
+from started import ACCOUNT, BUCKET, REGION, ROLE, Api, wait
 
+import cloud
 import ways
 from local_sagemaker import leftovers
 from sample_pictures import CLASSES, make_pictures
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1500)  # the first test waits for the push
 PROJECT = "image-classifier"
+PUSHES = os.environ.get("WALK_PUSHES") == "1"
 NAMES = {name.partition(".")[2] for name in CLASSES}
 
 
@@ -29,8 +38,26 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def desk(real: Api, tmp_path_factory: pytest.TempPathFactory) -> Desk:
-    return Desk(real, tmp_path_factory.mktemp("home"))
+def image(real: Api, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """What the walk's jobs and endpoints run: what build_and_push.sh has written, or what was built."""
+    if not PUSHES:
+        yield IMAGE
+        return
+    assert cloud.CAN_PUSH, [mark.kwargs["reason"] for mark in cloud.NEEDS if mark.args[0]]
+    folder, name = tmp_path_factory.mktemp("registry"), f"walk-{os.getpid()}"
+    checkout = cloud.copy_checkout(folder / "checkout")
+    with cloud.cloud_in(folder, REGION, "127.0.0.6", real.url) as registry:
+        try:
+            done = cloud.push(checkout, registry, name)
+            assert done.returncode == 0, done.stderr
+            yield (checkout / ".image_uri").read_text().strip()
+        finally:
+            cloud.remove(str(ways.find_engine()), name)
+
+
+@pytest.fixture(scope="module")
+def desk(real: Api, image: str, tmp_path_factory: pytest.TempPathFactory) -> Desk:
+    return Desk(real, tmp_path_factory.mktemp("home"), image)
 
 
 @pytest.fixture(scope="module")
@@ -111,6 +138,16 @@ def test_the_endpoint_answers_with_the_names_of_classes(desk: Desk, endpoint: st
     assert {part.rpartition(" ")[0] for line in lines for part in line.split(", ")} <= NAMES
 
 
+def test_jobs_and_endpoints_run_the_image_by_the_name_that_the_push_has_given_it(
+    real: Api, image: str, job: str, endpoint: str
+) -> None:
+    assert not PUSHES or re.fullmatch(rf"{ACCOUNT}\.dkr\.ecr\.{REGION}\.amazonaws\.com/walk-\d+@sha256:\w{{64}}", image)
+    record = real.sagemaker.describe_training_job(TrainingJobName=job)
+    assert record["AlgorithmSpecification"]["TrainingImage"] == image
+    [variant] = real.sagemaker.describe_endpoint(EndpointName=endpoint)["ProductionVariants"]
+    assert [one["ResolvedImage"] for one in variant["DeployedImages"]] == [image]
+
+
 def test_an_update_under_load_fails_no_request(real: Api, desk: Desk, endpoint: str, job: str, pictures: Path) -> None:
     body = next((pictures / "test").rglob("*.png")).read_bytes()
     answers: list[Any] = []
@@ -151,11 +188,11 @@ def test_a_transform_joins_answers_to_names(desk: Desk, data: str, job: str, pic
     assert {label for row in rows for label in row["topk_labels"]} <= NAMES
 
 
-def test_many_models_answer_behind_one_endpoint(real: Api, job: str, pictures: Path) -> None:
+def test_many_models_answer_behind_one_endpoint(real: Api, image: str, job: str, pictures: Path) -> None:
     source = {"Bucket": BUCKET, "Key": f"{PROJECT}/jobs/{job}/output/model.tar.gz"}
     for name in ("a", "b"):
         real.s3.copy_object(Bucket=BUCKET, Key=f"many/{name}.tar.gz", CopySource=source)
-    container = {"Image": IMAGE, "ModelDataUrl": f"s3://{BUCKET}/many/", "Mode": "MultiModel"}
+    container = {"Image": image, "ModelDataUrl": f"s3://{BUCKET}/many/", "Mode": "MultiModel"}
     real.sagemaker.create_model(ModelName="many", PrimaryContainer=container, ExecutionRoleArn=ROLE)
     variant = {"VariantName": "All", "ModelName": "many", "InitialInstanceCount": 1, "InstanceType": "ml.m5.large"}
     real.sagemaker.create_endpoint_config(EndpointConfigName="many", ProductionVariants=[variant])
