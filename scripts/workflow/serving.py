@@ -19,7 +19,7 @@ def check(settings: Settings) -> None:
     if settings.serving == "multi-model" and instances.is_gpu(settings.serving_instance_type):
         raise DeskError(
             "serving=multi-model needs instances without a GPU; AWS hosts many models on GPUs with Triton only: "
-            'SET="serving_instance_type=ml.m5.xlarge"'
+            'SET="serving_instance_type=ml.m5.xlarge", or give each model an endpoint or an inference component'
         )
     if settings.serving == "serverless" and settings.capture.percent:
         raise DeskError("capture.percent must be 0 with serving=serverless; AWS keeps no requests of those")

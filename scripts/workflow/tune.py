@@ -75,9 +75,7 @@ def show(settings: Settings, name: str) -> None:
     SCREEN.print(table(trials, settings.objective))
     if job["HyperParameterTuningJobStatus"] == "Failed":
         raise DeskError(f"tuning job {name} failed: {_reason(job, trials)}")
-    picture = OUT / f"{name}.png"
-    draw(trials, settings.objective, picture)
-    SCREEN.print(f"picture: {picture}")
+    _keep(draw(trials, settings.objective), OUT / f"{name}.png")
     SCREEN.print(f"billed: {_bill(settings, sagemaker, trials)}")
     if "BestTrainingJob" not in job:
         raise DeskError(f"tuning job {name} is {job['HyperParameterTuningJobStatus']}; no trial has measured anything")
@@ -107,14 +105,14 @@ def table(trials: Sequence[dict[str, Any]], objective: str) -> Table:
     return made
 
 
-def draw(trials: Sequence[dict[str, Any]], objective: str, file: Path) -> None:
-    """One chart for each hyperparameter: its value against the objective."""
+def draw(trials: Sequence[dict[str, Any]], objective: str) -> Any:
+    """A figure with a chart for each hyperparameter, its value against the objective; None when nothing is measured."""
     from matplotlib.figure import Figure
 
     measured = [trial for trial in trials if _value(trial) is not None]
     names = sorted({name for trial in measured for name in trial["TunedHyperParameters"]})
     if not names:
-        return
+        return None
     figure = Figure(figsize=(4 * len(names), 3.5), layout="constrained")
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         drawn = [number(trial["TunedHyperParameters"][name]) for trial in measured]
@@ -123,8 +121,15 @@ def draw(trials: Sequence[dict[str, Any]], objective: str, file: Path) -> None:
         axes.set(xlabel=name, ylabel=objective)
         if None not in drawn and min(drawn) > 0 and max(drawn) / min(drawn) >= 10:
             axes.set_xscale("log")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, dpi=120)
+    return figure
+
+
+def _keep(figure: Any, file: Path) -> None:
+    """Write a figure, where there is one, and say where it is."""
+    if figure:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(file, dpi=120)
+        SCREEN.print(f"picture: {file}")
 
 
 def _trials(sagemaker: Any, name: str) -> list[dict[str, Any]]:

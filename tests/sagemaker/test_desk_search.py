@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 from desk_commands import Quick, after
-from started import REGION, Api
+from started import REGION
 
 from desk import DeskError
 from workflow import search
+from workflow import tune as tune_command
 from workflow.account import newest
 from workflow.settings import Settings
 
@@ -16,9 +17,9 @@ QUICK = {"project": PROJECT, "objective": "val_loss"}
 
 
 @pytest.fixture(scope="module")
-def desk(api: Api, tmp_path_factory: pytest.TempPathFactory) -> Quick:
-    api.put(f"{PROJECT}/data/train/ant/1.jpg", b"picture")
-    return Quick(api, tmp_path_factory.mktemp("home"))
+def desk(desk: Quick) -> Quick:
+    desk.api.put_picture(PROJECT)
+    return desk
 
 
 def tune(desk: Quick, **settings: str) -> tuple[str, Any, list[Any]]:
@@ -105,6 +106,27 @@ def test_the_table_has_every_trial_with_what_was_tuned_the_best_first(desk: Quic
     assert lines[begin + 1 : begin + 5] == rows
 
 
+def test_the_picture_has_a_chart_for_each_hyperparameter_with_a_point_for_each_measured_trial() -> None:
+    drawn = [("1e-4", "8", "sgd", 0.9), ("1e-2", "32", "adamw", 0.4), ("1e-3", "16", "sgd", None)]
+    trials = [
+        {
+            "TunedHyperParameters": {"learning_rate": rate, "batch_size": batch, "optimizer": optimizer},
+            **({} if loss is None else {"FinalHyperParameterTuningJobObjectiveMetric": {"Value": loss}}),
+        }
+        for rate, batch, optimizer, loss in drawn
+    ]
+    charts = {axes.get_xlabel(): axes for axes in tune_command.draw(trials, "val_loss").axes}
+    assert {name: axes.get_xscale() for name, axes in charts.items()} == {
+        "batch_size": "linear",
+        "learning_rate": "log",
+        "optimizer": "linear",
+    }
+    assert {axes.get_ylabel() for axes in charts.values()} == {"val_loss"}
+    [points] = charts["learning_rate"].collections
+    assert points.get_offsets().tolist() == [[1e-4, 0.9], [1e-2, 0.4]]
+    assert tune_command.draw(trials[2:], "val_loss") is None
+
+
 def test_a_tuning_job_of_which_every_trial_fails_gives_a_trials_reason(desk: Quick) -> None:
     chosen = {**QUICK, "trials": "1", "hyperparameters.fail": "no pictures of cats"}
     said = desk.run("tune", code=2, settings=chosen)
@@ -116,7 +138,7 @@ def test_without_a_name_the_last_job_is_the_projects_own_and_no_trial(desk: Quic
     job = after(desk.run("train", settings=QUICK), "job:")
     tune(desk, trials="2")
     longer = {**QUICK, "project": f"{PROJECT}-2"}
-    desk.api.put(f"{PROJECT}-2/data/train/ant/1.jpg", b"picture")
+    desk.api.put_picture(f"{PROJECT}-2")
     desk.run("train", settings=longer)
     known = Settings(project=PROJECT, region=REGION)
     with pytest.MonkeyPatch.context() as patch:

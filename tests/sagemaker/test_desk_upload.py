@@ -1,6 +1,7 @@
 """Pictures to S3: what is looked at before the first byte, and what is sent."""
 
 import io
+import re
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from desk_commands import Quick
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from started import Api
+from rich.console import Console
 
 from workflow.upload import is_there
 
@@ -34,11 +35,6 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-@pytest.fixture(scope="module")
-def desk(api: Api, tmp_path_factory: pytest.TempPathFactory) -> Quick:
-    return Quick(api, tmp_path_factory.mktemp("home"))
-
-
 def upload(desk: Quick, folder: Path, code: int = 0) -> str:
     return desk.run("upload", "--data", str(folder), code=code, settings={"project": "uploads"})
 
@@ -53,6 +49,14 @@ def test_only_what_changed_is_sent(desk: Quick, folder: Path) -> None:
     assert "uploaded 3, unchanged 4, removed 1" in said
     assert len(desk.api.keys(f"{PREFIX}/")) == 7
     assert "uploaded 0, unchanged 7, removed 0" in upload(desk, folder)
+
+
+def test_at_a_terminal_a_bar_shows_how_far_it_is(desk: Quick, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = io.StringIO()
+    terminal = Console(file=shown, force_terminal=True, color_system=None, width=100)
+    monkeypatch.setattr("workflow.upload.SCREEN", terminal)
+    upload(desk, folder)
+    assert re.search("uploading .*100%", shown.getvalue())
 
 
 def test_other_names_of_splits_and_folders_in_a_class_are_sent_and_what_is_no_split_is_left(

@@ -56,12 +56,24 @@ def test_awss_rules_get_verdicts_and_the_images_own_are_in_the_report(desk: Quic
     assert " USD at 0.115 an hour" in after(said, "completed:")
 
 
+def check_answers(desk: Quick, folder: Path, endpoint: str) -> None:
+    """All pictures of a folder are answered with names of classes."""
+    answers = desk.run("predict", "--path", str(folder), "--endpoint", endpoint).splitlines()
+    assert {line.partition(": ")[2].split(" ")[0] for line in answers} <= NAMES
+    assert len(answers) == 12
+
+
+def test_an_asynchronous_endpoint_answers_by_way_of_s3(desk: Quick, job: str, pictures: Path) -> None:
+    desk.run("deploy", "--job", job, "--endpoint", "later", settings={"serving": "asynchronous"})
+    check_answers(desk, pictures / "test", "later")
+    assert len(desk.api.keys(f"{PROJECT}/answers/")) == 12
+    desk.api.sagemaker.delete_endpoint(EndpointName="later")
+
+
 def test_a_serverless_host_serves_within_its_limits(desk: Quick, job: str, pictures: Path, state: Path) -> None:
     small = {"serving": "serverless", "serverless.memory_mb": "3072"}
     desk.run("deploy", "--job", job, "--endpoint", "small", settings=small)
-    answers = desk.run("predict", "--path", str(pictures / "test"), "--endpoint", "small")
-    assert {line.partition(": ")[2].rpartition(" ")[0].split(" ")[0] for line in answers.splitlines()} <= NAMES
-    assert len(answers.splitlines()) == 12
+    check_answers(desk, pictures / "test", "small")
     if engine := ways.find_engine():
         [container] = ways.ask(engine, "ps", "--quiet", "--filter", f"label={leftovers.label(state)}").split()
         shape = "{{.HostConfig.ReadonlyRootfs}} {{.HostConfig.Memory}}"
