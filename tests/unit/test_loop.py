@@ -15,9 +15,10 @@ from image_classifier.insight.hook import Course, NoHook
 from image_classifier.training.checkpoint import Checkpoints
 from image_classifier.training.evaluation import Evaluation, Evaluator, Ranking
 from image_classifier.training.hyperparameters import Hyperparameters
-from image_classifier.training.loop import Progress, Trainer
+from image_classifier.training.loop import Trainer
 from image_classifier.training.metrics import definitions
 from image_classifier.training.sources import FeatureSource
+from image_classifier.training.state import Progress
 from image_classifier.training.stopping import Stop, Stopped
 
 CPU = torch.device("cpu")

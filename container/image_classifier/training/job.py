@@ -30,17 +30,17 @@ from image_classifier.training.chronicle import Chronicle
 from image_classifier.training.costs import BACKWARD, Costs, forward_flops, matrix_peak
 from image_classifier.training.dataset import Dataset
 from image_classifier.training.distributed import ALONE, World
-from image_classifier.training.engine import fastest
 from image_classifier.training.evaluation import Evaluation, Evaluator
+from image_classifier.training.feature_passes import FeaturePasses
 from image_classifier.training.feature_store import FeatureStore
-from image_classifier.training.features import Extractor
 from image_classifier.training.halving import note_halves
 from image_classifier.training.hyperparameters import OBSERVING, Hyperparameters
-from image_classifier.training.loop import Progress, Trainer
+from image_classifier.training.loop import Trainer
 from image_classifier.training.pictures import Pictures
 from image_classifier.training.precision import Precision
 from image_classifier.training.rejects import Rejects
-from image_classifier.training.sources import PictureSource, Source
+from image_classifier.training.sources import Source
+from image_classifier.training.state import Progress
 from image_classifier.training.stopping import Stop, Stopped
 
 logger = logging.getLogger(__name__)
@@ -104,7 +104,8 @@ class Job:
         channel, baked = self.layout.channels().get("pretrained"), self.settings.weights_dir
         network = pretrained.make_network(self.chosen, len(data.classes), channel, baked)
         self.flops = forward_flops(network, self.chosen.architecture, self.chosen.image_size)
-        self.extractor: Extractor | None = None  # where features stand in for pictures
+        store = FeatureStore(self.layout.checkpoints / "features", self.layout.channels().get("features"))
+        self.passes = FeaturePasses(self.chosen, self.pictures, self.evaluator, store, self._phase)
         done = self._fit(network.to(device), data)
         with self._phase("test"):
             result = self._test(network, data, done.temperature)
@@ -162,8 +163,7 @@ class Job:
             logger.info("The backbone is frozen and the pictures do not change: its features are computed once.")
             module = networks.linear_head(network, self.chosen.architecture) or network
             set_mode = module.train
-            self.extractor = self._make_extractor(network)
-            train, validation = self._features(data, self.extractor)
+            train, validation = self.passes.stand_in(network, data)
         else:
             logger.info("Up to %d MiB of decoded pictures are kept in memory.", self.pictures.cache.budget >> 20)
             if self.world.size > 1:
@@ -201,23 +201,11 @@ class Job:
         wanted = self.chosen.probe_epochs and self.chosen.pretrained and not self.chosen.freeze_backbone
         if head is None or not wanted:
             return
-        with self._phase("features"):
-            source = self._make_extractor(network).extract(self.pictures.of(data.train), "Features to probe")
+        source = self.passes.to_probe(network, data)
         with self.chronicle.phase("probe"):  # all processes do the same; the main one's result counts
             alone = replace(source, world=ALONE)
             learning = (probe.learn_head(head, alone, loss, self.chosen, self.stop) for _ in range(1))
             head.load_state_dict(self.world.all_of(learning)[0])
-
-    def _features(self, data: Dataset, extractor: Extractor) -> tuple[Source, Source]:
-        with self._phase("features", views=2 if self.chosen.augmentation == "light" else 1):
-            train = extractor.extract(self.pictures.of(data.train, augmented=True), "Features to train on")
-        with self._phase("features"):
-            validation = self.pictures.of(data.validation, cached=True)  # compiled variants are measured on it
-            return train, extractor.extract(validation, "Features to validate")
-
-    def _make_extractor(self, network: nn.Module) -> Extractor:
-        store = FeatureStore(self.layout.checkpoints / "features", self.layout.channels().get("features"))
-        return Extractor(network, self.chosen.architecture, self.evaluator, store)
 
     def _fingerprint(self, data: Dataset) -> str:
         pictures = [(path.parent.name, path.name, path.stat().st_size) for path in data.train.paths]
@@ -228,7 +216,7 @@ class Job:
         if data.test is None or self.world.from_main(self.stop.requested):
             return None
         try:
-            module, source = self._runs(network, self.pictures.of(data.test))
+            module, source = self.passes.to_test(network, self.pictures.of(data.test))
             result = self.evaluator.evaluate(module, source, len(data.classes), "Testing", temperature=temperature)
         except Stopped:
             logger.info("Stopped while testing: the model is saved without test metrics.")
@@ -236,13 +224,6 @@ class Job:
         if self.world.is_main:
             results.say(result)
         return result
-
-    def _runs(self, network: nn.Module, pictures: PictureSource) -> tuple[nn.Module, Source]:
-        """The finished network in its fastest form, and what to run it on."""
-        head = networks.linear_head(network, self.chosen.architecture)
-        if self.extractor and head:
-            return head, self.extractor.extract(pictures, "Features to test")
-        return fastest(network, self.chosen.image_size, len(pictures), self.world.device), pictures
 
     def _save(self, network: nn.Module, data: Dataset, done: Progress, result: Evaluation | None) -> None:
         labels = results.save(self.layout, network, self.chosen, data.classes, done, result)

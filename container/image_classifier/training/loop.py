@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -29,31 +29,10 @@ from image_classifier.training.optimization import learning_rate, make_loss, mak
 from image_classifier.training.precision import Precision
 from image_classifier.training.progress import progress
 from image_classifier.training.sources import Batch, Source
+from image_classifier.training.state import Progress
 from image_classifier.training.stopping import Stop, Stopped
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class Progress:
-    """How far the job is; all of it goes into a checkpoint."""
-
-    epoch: int = 0  # epochs that are finished, validation included
-    step: int = 0  # steps taken in the current epoch
-    loss_sum: float = 0.0  # of this epoch, over `seen` samples
-    correct: int = 0
-    seen: int = 0
-    best_epoch: int = 0  # 0: none yet
-    best_loss: float = math.inf
-    best_accuracy: float = -1.0
-    temperature: float = 1.0  # of the best weights, fitted when training is over
-    history: list[dict[str, float]] = field(default_factory=list)
-
-    def next_epoch(self) -> None:
-        """Close the current epoch."""
-        self.epoch += 1
-        self.step = self.seen = self.correct = 0
-        self.loss_sum = 0.0
 
 
 @dataclass
@@ -191,9 +170,7 @@ class Trainer:
         loss = self.loss(logits.float(), targets) * share if len(targets) else logits.sum() * 0
         correct = int((logits.detach().argmax(1) == targets).sum())
         mean, hits = self._update(loss, correct)
-        self.progress.loss_sum += mean * count
-        self.progress.correct += int(hits)
-        self.progress.seen += count
+        self.progress.add(mean, int(hits), count)
 
     def _update(self, loss: torch.Tensor, correct: int) -> tuple[float, ...]:
         """Take a step; gives the sums of loss and correct answers over all processes."""
@@ -209,16 +186,7 @@ class Trainer:
         return self.progress.epoch * self.steps + self.progress.step
 
     def _record(self, result: Evaluation, seconds: float, seen: int) -> None:
-        now = self.progress
-        epoch = now.epoch + 1
-        values = {
-            "train_loss": now.loss_sum / now.seen,
-            "train_accuracy": now.correct / now.seen,
-            "val_loss": result.loss,
-            "val_accuracy": result.accuracy,
-            "epoch_seconds": seconds,
-            "images_per_second": seen / seconds,
-        }
+        epoch, values = self.progress.epoch + 1, self.progress.values(result, seconds, seen)
         if self.world.is_main:
             print(metric_line(epoch, values), flush=True)
         if not math.isfinite(values["train_loss"]) or not math.isfinite(values["val_loss"]):
@@ -226,9 +194,8 @@ class Trainer:
                 f"The loss is no longer a number in epoch {epoch}: training diverged; "
                 f"use a lower learning_rate than {self.chosen.learning_rate:g}."
             )
-        now.history.append({"epoch": epoch, **values})
-        if (result.accuracy, -result.loss) > (now.best_accuracy, -now.best_loss):
-            now.best_epoch, now.best_loss, now.best_accuracy = epoch, result.loss, result.accuracy
+        self.progress.history.append({"epoch": epoch, **values})
+        if self.progress.is_best(result):
             self.best = copy.deepcopy(self.module.state_dict())
 
     def _patience_is_over(self) -> bool:

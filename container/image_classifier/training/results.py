@@ -15,7 +15,7 @@ from image_classifier.insight import quality
 from image_classifier.training import metrics
 from image_classifier.training.evaluation import Evaluation, Ranking
 from image_classifier.training.hyperparameters import Hyperparameters
-from image_classifier.training.loop import Progress
+from image_classifier.training.state import Progress
 
 logger = logging.getLogger(__name__)
 
