@@ -1,14 +1,16 @@
 """For a user's own training script in this image: end in time, go on where an earlier start was, tell metrics.
 
-from image_classifier.script import log_metric, resume_or_start, should_stop
+Such a script:
 
-course = resume_or_start(network=network, optimizer=optimizer)
-for epoch in range(course.epoch, 10):
-loss = train_one_epoch(network, optimizer)  # the script's own
-log_metric(epoch=epoch + 1, train_loss=loss)
-course.save(epoch + 1)
-if should_stop():
-break
+    from image_classifier.script import log_metric, resume_or_start, should_stop
+
+    course = resume_or_start(network=network, optimizer=optimizer)
+    for epoch in range(course.epoch, 10):
+        loss = train_one_epoch(network, optimizer)  # the script's own
+        log_metric(epoch=epoch + 1, train_loss=loss)
+        course.save(epoch + 1)
+        if should_stop():
+            break
 """
 
 import logging
