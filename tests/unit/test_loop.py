@@ -17,6 +17,7 @@ from image_classifier.training.evaluation import Evaluation, Evaluator, Ranking
 from image_classifier.training.hyperparameters import Hyperparameters
 from image_classifier.training.loop import Trainer
 from image_classifier.training.metrics import definitions
+from image_classifier.training.precision import Precision
 from image_classifier.training.sources import FeatureSource
 from image_classifier.training.state import Progress
 from image_classifier.training.stopping import Stop, Stopped
@@ -332,3 +333,32 @@ def firing(epoch: int) -> NoHook:
             return "DeadRelu: 99 % are dead." if values["epoch"] == epoch else None
 
     return Firing()
+
+
+@pytest.mark.parametrize("options", [{}, {"class_weights": "balanced"}, {"ema_decay": 0.9}])
+def test_a_step_waits_for_no_device(tmp_path: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    elsewhere = torch.device("meta")  # reading a number from there is an error, where a GPU would be waited for
+    monkeypatch.setattr(Precision, "choose", lambda *_: Precision(CPU, None))
+    evaluator = Evaluator(elsewhere, 4, Stop())
+    trainer = make_trainer(tmp_path, module=make_module().to(elsewhere), evaluator=evaluator, **options)
+    batch = next(trainer.train.batches(4, 1))
+    trainer.sums = torch.zeros(2, dtype=torch.float64, device=elsewhere)
+    with pytest.raises(RuntimeError, match="meta"):
+        float(trainer.sums[0])
+    trainer._step(batch, trainer._weight(batch[1]) / 4, 4)
+    assert trainer.progress.seen == 4
+
+
+def test_validation_computes_as_training_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    seen: dict[bool, set[torch.dtype]] = {True: set(), False: set()}
+    trainer = make_trainer(tmp_path, precision="bf16", epochs=1)
+    trainer.module[0].register_forward_hook(  # type: ignore[operator, index]
+        lambda module, _, output: seen[module.training].add(output.dtype)
+    )
+    monkeypatch.setattr(trainer, "_calibrate", lambda: None)
+    trainer.fit()
+    assert seen == {True: {torch.bfloat16}, False: {torch.bfloat16}}
+    trainer._calibrate = Trainer._calibrate.__get__(trainer)  # type: ignore[method-assign]
+    trainer._calibrate()
+    assert seen[False] == {torch.bfloat16, torch.float32}  # what is kept is computed in full

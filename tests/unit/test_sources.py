@@ -14,6 +14,7 @@ from image_classifier import images
 from image_classifier.errors import UserError
 from image_classifier.images import Preprocessing
 from image_classifier.training.dataset import Split
+from image_classifier.training.distributed import World
 from image_classifier.training.pixel_cache import PixelCache
 from image_classifier.training.rejects import Rejects
 from image_classifier.training.sources import AHEAD, FeatureSource, PictureSource, plan
@@ -176,3 +177,30 @@ def test_features_come_in_the_planned_order() -> None:
     assert torch.cat([inputs for inputs, _ in batches]).squeeze(1).tolist() == order
     assert same(list(features.batches(3, epoch=2, skip=1)), batches[1:])
     assert len(features) == 7
+
+
+class Elsewhere(World):
+    """A process that computes on a device whose memory is not the CPU's."""
+
+    @property
+    def device(self) -> torch.device:
+        return torch.device("meta")
+
+
+def test_pixels_go_to_a_gpu_as_bytes_from_pinned_memory_and_become_numbers_there(
+    split: Split, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pinned: list[torch.dtype] = []
+
+    def pin(batch: torch.Tensor) -> torch.Tensor:
+        pinned.append(batch.dtype)
+        return batch
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    batches = list(source(split, world=Elsewhere()).batches(4))
+    assert pinned == [torch.uint8] * 3
+    for inputs, targets in batches:
+        assert (inputs.device.type, inputs.dtype) == ("meta", torch.float32)
+        assert inputs.shape == (len(targets), 3, 32, 32)
+        assert inputs.is_contiguous(memory_format=torch.channels_last)
+        assert targets.device.type == "cpu"

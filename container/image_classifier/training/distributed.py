@@ -66,18 +66,21 @@ class World:
             raise Stopped
         return tuple(rest)
 
-    def sum_gradients(self, parameters: Iterable[nn.Parameter], *values: float) -> tuple[float, ...]:
-        """Sum gradients, and a few numbers beside them, over all processes in one message; gives the numbers."""
+    def sum_gradients(self, parameters: Iterable[nn.Parameter], *values: torch.Tensor) -> torch.Tensor:
+        """Sum gradients, and scalars beside them, over all processes in one message; gives the scalars, float32 [k].
+
+        All of it stays on the device: nobody waits for it here.
+        """
+        beside = torch.stack([value.detach().float() for value in values]) if values else torch.empty(0)
         if self.size == 1:
-            return values
+            return beside
         learning = [p for p in parameters if p.grad is not None]
         gradients = [p.grad for p in learning if p.grad is not None]
-        beside = torch.tensor(values, dtype=torch.float32, device=self.device)
-        flat = self.sum(torch.cat([*(gradient.flatten() for gradient in gradients), beside]))
+        flat = self.sum(torch.cat([*(gradient.flatten() for gradient in gradients), beside.to(self.device)]))
         *parts, sums = torch.split(flat, [*(p.numel() for p in learning), len(values)])
         for parameter, part in zip(learning, parts, strict=True):
             parameter.grad = part.view_as(parameter).contiguous()
-        return tuple(sums.tolist())
+        return sums
 
     def gather(self, item: T) -> list[T]:
         """Everyone's item, in the order of ranks."""

@@ -8,8 +8,8 @@ import copy
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -61,7 +61,9 @@ class Trainer:
         self.precision = Precision.choose(self.chosen.precision, self.evaluator.device)
         self.scaler = self.precision.scaler()
         self.average = Average(self.chosen.ema_decay)
-        self.loss = make_loss(self.class_counts, self.chosen).to(self.evaluator.device)
+        loss = make_loss(self.class_counts, self.chosen)
+        self.class_weights = loss.weight  # stays on the CPU, where targets come from
+        self.loss = loss.to(self.evaluator.device)
         self.steps = -(-len(self.train) // self.chosen.batch_size)
         self.progress = Progress()
         self.best: Weights = {}
@@ -128,8 +130,13 @@ class Trainer:
             len(self.class_counts),
             "Validating",
             heard=self.loss,
-            around=lambda: self.hook.step(training=False),
+            around=self._validating,
         )
+
+    @contextmanager
+    def _validating(self) -> Iterator[None]:
+        with self.hook.step(training=False), self.precision.cast():
+            yield
 
     def _stop_on(self, reason: str) -> None:
         """End the job orderly when a rule fired: what was good before it is kept.
@@ -146,17 +153,29 @@ class Trainer:
         epoch = self.progress.epoch + 1
         batches = self.train.batches(self.chosen.batch_size, epoch, skip=self.progress.step)
         label = f"Epoch {epoch} of {self.chosen.epochs}"
-        for batch in progress(self.hook.batches(batches), self.steps - self.progress.step, label):
-            weight = self._weight(batch[1])
-            count, whole = self.world.agree(self.stop, len(batch[1]), weight)
-            if count:
-                with self.hook.step(training=True):
-                    self._step(batch, weight / whole, int(count))
-            self.progress.step += 1
+        with self._counted():
+            for batch in progress(self.hook.batches(batches), self.steps - self.progress.step, label):
+                weight = self._weight(batch[1])
+                count, whole = self.world.agree(self.stop, len(batch[1]), weight)
+                if count:
+                    with self.hook.step(training=True):
+                        self._step(batch, weight / whole, int(count))
+                self.progress.step += 1
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Sum up on the device what the steps say, and read it at the end: a step waits for no GPU."""
+        now = self.progress
+        self.sums = torch.tensor([now.loss_sum, now.correct], dtype=torch.float64, device=self.evaluator.device)
+        try:
+            yield
+        finally:
+            now.loss_sum, correct = self.sums.tolist()
+            now.correct = int(correct)
 
     def _weight(self, targets: torch.Tensor) -> float:
         """What samples weigh in the loss."""
-        return float(len(targets) if self.loss.weight is None else self.loss.weight.cpu()[targets].sum())
+        return float(len(targets) if self.class_weights is None else self.class_weights[targets].sum())
 
     def _step(self, batch: Batch, share: float, count: int) -> None:
         """Learn from this process's share of a batch of `count` samples."""
@@ -164,19 +183,20 @@ class Trainer:
         draw = number * self.world.size + self.world.rank
         torch.manual_seed(self.chosen.seed * 1_000_003 + draw)  # dropout draws the same after a restart
         set_learning_rate(self.optimizer, learning_rate(self.chosen, number, self.steps * self.chosen.epochs))
-        inputs, targets = (tensor.to(self.evaluator.device) for tensor in batch)
+        inputs, targets = (tensor.to(self.evaluator.device, non_blocking=True) for tensor in batch)
         with self.precision.cast():
             logits = self.module(inputs)
         loss = self.loss(logits.float(), targets) * share if len(targets) else logits.sum() * 0
-        correct = int((logits.detach().argmax(1) == targets).sum())
-        mean, hits = self._update(loss, correct)
-        self.progress.add(mean, int(hits), count)
+        correct = (logits.detach().argmax(1) == targets).sum()
+        mean, hits = self._update(loss, correct).double()
+        self.sums += torch.stack([mean * count, hits])
+        self.progress.seen += count
 
-    def _update(self, loss: torch.Tensor, correct: int) -> tuple[float, ...]:
-        """Take a step; gives the sums of loss and correct answers over all processes."""
+    def _update(self, loss: torch.Tensor, correct: torch.Tensor) -> torch.Tensor:
+        """Take a step; gives the sums of loss and correct answers over all processes, float32 [2]."""
         self.optimizer.zero_grad(set_to_none=True)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        sums = self.world.sum_gradients(self.module.parameters(), float(loss.detach()), correct)
+        sums = self.world.sum_gradients(self.module.parameters(), loss, correct)
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.average.update(self.module)

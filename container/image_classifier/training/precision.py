@@ -11,7 +11,11 @@ from image_classifier.errors import UserError
 
 @dataclass(frozen=True)
 class Precision:
-    """How a training step computes; weights, and all that is evaluated, saved and served, are fp32."""
+    """How a training step computes, and the validation that follows it; weights are fp32.
+
+    What a job keeps or reports stays fp32: features, which other jobs and machines take up, the temperature, the test.
+    A GPU loses little by it: its convolutions then run in TF32, and these passes wait for the decoding of pictures.
+    """
 
     device: torch.device
     dtype: torch.dtype | None  # of matrix products and convolutions; None: fp32

@@ -64,12 +64,17 @@ def _cut(order: Sequence[int], batch_size: int) -> list[list[int]]:
     return [list(order[i : i + batch_size]) for i in range(0, len(order), batch_size)]
 
 
+def moved(batch: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """The batch on a device; to a GPU it goes from pinned memory, while that computes and this thread goes on."""
+    return batch if device.type == "cpu" else batch.pin_memory().to(device, non_blocking=True)
+
+
 @dataclass(frozen=True)
 class PictureSource:
     """Pictures of a split, decoded on the fly.
 
-    Gives float32 [n, 3, image_size, image_size], normalised. A picture that cannot be decoded is missing from its
-    batch, in every pass; a batch may so become empty.
+    Gives float32 [n, 3, image_size, image_size], normalised, where this process computes. A picture that cannot be
+    decoded is missing from its batch, in every pass; a batch may so become empty.
     """
 
     split: Split
@@ -95,7 +100,7 @@ class PictureSource:
             side = self.preprocessing.image_size
             batch = torch.stack([*good.values()]) if good else torch.empty(0, 3, side, side, dtype=torch.uint8)
             self.costs.shown(len(good))
-            yield images.normalise(batch, self.preprocessing), targets[list(good)]
+            yield images.normalise(moved(batch, self.world.device), self.preprocessing), targets[list(good)]
 
     def _decoded(self, planned: list[list[int]], epoch: int | None) -> Iterator[list[torch.Tensor | None]]:
         with ThreadPoolExecutor(self.threads, thread_name_prefix="decode") as pool:

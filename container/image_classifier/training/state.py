@@ -21,12 +21,6 @@ class Progress:
     temperature: float = 1.0  # of the best weights, fitted when training is over
     history: list[dict[str, float]] = field(default_factory=list)
 
-    def add(self, loss: float, correct: int, count: int) -> None:
-        """Count a step's samples, by their mean loss."""
-        self.loss_sum += loss * count
-        self.correct += correct
-        self.seen += count
-
     def values(self, result: Evaluation, seconds: float, seen: int) -> dict[str, float]:
         """Metrics of the current epoch, by metrics.NAMES; `seen` of its samples were trained on in these seconds."""
         return {
