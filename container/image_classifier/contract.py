@@ -74,6 +74,21 @@ class Settings(BaseModel):
         le=10_000,
         description="Requests that may wait for a worker; further ones are answered with 503.",
     )
+    batch_size: int | None = Field(
+        None,
+        alias="MMS_BATCH_SIZE",
+        ge=1,
+        le=256,
+        description="Requests that a worker may answer together; 1 when unset; on a GPU as measured at the start.",
+    )
+    batch_delay: int | None = Field(
+        None,
+        alias="MMS_MAX_BATCH_DELAY",
+        ge=0,
+        le=10_000,
+        description="Milliseconds that a request may wait for others to answer it with; when unset 0: only for those "
+        "that have come already; on a GPU a tenth of a batch's time, as measured at the start.",
+    )
     heap_mb: int | None = Field(
         None, alias="SAGEMAKER_MAX_HEAP_SIZE", ge=32, description="Java's heap, in MiB; computed from the workers."
     )

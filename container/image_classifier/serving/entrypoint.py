@@ -5,12 +5,13 @@ import logging
 import resource
 import signal
 import sys
+from pathlib import Path
 
 from aiohttp import web
 
 from image_classifier.contract import Layout, Settings
 from image_classifier.errors import ExitCode, PlatformError, UserError, as_platform_error, exit_code, sentence
-from image_classifier.serving import engines, private, report, sizing
+from image_classifier.serving import engines, pace, private, report, sizing
 from image_classifier.serving.front_door import Door, State
 from image_classifier.serving.http_server import Runner
 from image_classifier.serving.mms import ModelServer
@@ -66,13 +67,22 @@ def _size_up(settings: Settings) -> sizing.Sizing:
     gpus, described = report.devices()
     choice = None if settings.multi_model else report.engine(folder, settings, "cuda:0" if gpus else engines.CPU)
     kind = choice.kind if choice else None
-    sizes = sizing.compute(settings, folder, kind, 0 if kind else gpus)
     lines = [report.packages(), described]
     lines += [] if settings.multi_model else [report.model(folder, settings)]
     lines += [choice.describe()] if choice else []
+    measured = _pace(settings, folder, choice)
+    lines += [measured.describe()] if measured else []
+    sizes = sizing.compute(settings, folder, kind, 0 if kind else gpus, measured)
     for line in [*lines, *sizes.explain(), report.limits(settings)]:
         logger.info("%s", line)
     return sizes
+
+
+def _pace(settings: Settings, folder: Path, choice: engines.Choice | None) -> pace.Pace | None:
+    """What batches take on a GPU; None where there are none, or their size was said."""
+    if choice is None or choice.device == engines.CPU or settings.batch_size:
+        return None
+    return pace.ask(folder, choice.device, settings.threads or 1, settings.startup_seconds)
 
 
 def _allow_many_connections() -> None:

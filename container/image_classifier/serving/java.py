@@ -61,8 +61,8 @@ def properties(folder: Path, settings: Settings, sizing: Sizing) -> str:
         "default_service_handler": HANDLER,
         "default_response_timeout_seconds": settings.request_seconds + PATIENCE,
         "job_queue_size": sizing.queue + sizing.dispatched,  # never full: the front door counts
-        "max_request_size": BUFFER + HEADERS,  # larger ones pass by it, in files
-        "max_response_size": BUFFER + HEADERS,
+        "max_request_size": sizing.batch * (BUFFER + HEADERS),  # larger ones pass by it, in files
+        "max_response_size": sizing.batch * (BUFFER + HEADERS),
         "number_of_netty_threads": sizing.netty_threads,
         "netty_client_threads": sizing.client_threads,
         "number_of_gpu": sizing.gpus,  # Java would ask nvidia-smi, and knows nothing of drivers

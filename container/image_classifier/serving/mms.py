@@ -22,6 +22,7 @@ import psutil
 from image_classifier.contract import Settings
 from image_classifier.errors import PlatformError, RequestError
 from image_classifier.serving import java, private
+from image_classifier.serving.batches import Batches
 from image_classifier.serving.sizing import Sizing
 from image_classifier.serving.wire import load_error_file, loaded_file
 
@@ -54,8 +55,12 @@ class ModelServer:
     def __post_init__(self) -> None:
         self._process: asyncio.subprocess.Process | None = None
         self._numbers = itertools.count(1)
-        self.predictions = self._client("inference.sock")
+        self.predictions = self._predictions()
         self._management = self._client("management.sock")
+
+    def _predictions(self) -> aiohttp.ClientSession | Batches:
+        client, sizing = self._client("inference.sock"), self.sizing
+        return client if sizing.batch == 1 else Batches(client, sizing.batch, sizing.delay / 1000, 2 * sizing.workers)
 
     def _client(self, name: str) -> aiohttp.ClientSession:
         connector = aiohttp.UnixConnector(path=str(self.folder / name), limit=0)

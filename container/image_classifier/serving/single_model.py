@@ -65,7 +65,7 @@ class SingleModelDoor(Door):
     async def execution_parameters(self, _request: web.Request) -> web.Response:
         """What a batch transform should do unless its job says otherwise."""
         settings, sizing = self.settings, self.server.sizing
-        at_a_time = max(1, min(sizing.workers, TRANSFORM_BYTES // settings.max_payload_mb))
+        at_a_time = max(1, min(sizing.workers * sizing.batch, TRANSFORM_BYTES // settings.max_payload_mb))
         return web.json_response(
             {
                 "MaxConcurrentTransforms": settings.concurrent_transforms or at_a_time,

@@ -2,10 +2,14 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from image_classifier import compiled, machine
 from image_classifier.compiled import Kind
 from image_classifier.contract import Settings
+
+if TYPE_CHECKING:
+    from image_classifier.serving.pace import Pace
 
 MIB = 1 << 20
 WORKER_BASE = 640 * MIB  # Python with torch loaded; ResNet-18 of 43 MiB was measured at 726 MiB, tests/benchmarks
@@ -35,7 +39,9 @@ class Sizing:
     alone: int  # threads for a request that is the only one at work
     payload: int  # the largest body, of a request and of an answer
     queue: int  # requests that may wait
-    dispatched: int  # requests that Java has at a time: one is ready when a worker becomes free
+    batch: int  # requests that a worker answers together, at most
+    delay: int  # milliseconds that a request waits for others to be answered with, at most
+    dispatched: int  # requests that Java has at a time: a batch is ready when a worker becomes free
     uploads: int  # bodies beyond BUFFER that workers have at a time
     files: int  # bytes of such bodies that lie in files at a time
     files_in_memory: bool  # /tmp is no disk: they take of this container's memory
@@ -52,6 +58,7 @@ class Sizing:
             f"Workers: {self.workers} with {self.threads} thread(s) each{alone} "
             f"({share}{self.cores} cores; {self.memory // MIB} MiB memory / {self.each // MIB} MiB a worker = "
             f"{self.base // MIB} + {self.copies} x model of {self.model // MIB} MiB).",
+            *self._batches,
             f"Limits: body {self.payload // MIB} MiB either way; {self.dispatched} requests at work, "
             f"{self.uploads} of them larger than {BUFFER // MIB} MiB, {self.queue} waiting; "
             f"larger ones lie in files of at most {self.files // MIB} MiB in all, "
@@ -90,6 +97,15 @@ class Sizing:
         return self.workers * self.each + self.heap + self.direct + DOOR + self.bodies + self.large
 
     @property
+    def _batches(self) -> list[str]:
+        if self.batch == 1:
+            return []
+        return [
+            f"Batches: up to {self.batch} requests together, which wait at most {self.delay} ms for each other; "
+            f"Java has {self.dispatched} = 2 x {self.workers} worker(s) x {self.batch}."
+        ]
+
+    @property
     def _short(self) -> str:
         return "" if self.planned <= self.memory else "; that is too little if all is used at a time, give it more"
 
@@ -105,9 +121,13 @@ class Room:
     model: int
     files: int
     files_in_memory: bool
+    batch: int
+    delay: int
 
 
-def compute(settings: Settings, model_dir: Path, kind: Kind | None = None, gpus: int = 0) -> Sizing:
+def compute(
+    settings: Settings, model_dir: Path, kind: Kind | None = None, gpus: int = 0, pace: "Pace | None" = None
+) -> Sizing:
     """Size the server: one worker a GPU, else a core, as many as fit into memory; the cores divided among them.
 
     Args:
@@ -115,11 +135,13 @@ def compute(settings: Settings, model_dir: Path, kind: Kind | None = None, gpus:
         model_dir: the artifact.
         kind: the compiled variant that runs it, if one does.
         gpus: that it runs on.
+        pace: what was measured for batches, if it was.
     """
     model = _size(model_dir, kind) if not settings.multi_model else 0
     memory, free = machine.memory_limit(), machine.temporary()
     files = max(settings.max_payload_mb * MIB, memory // 16 if free.in_memory else free.bytes // 2)
-    room = Room(machine.cores(), gpus, memory, _base(kind), model, files, free.in_memory)
+    together = _batch(settings, pace)
+    room = Room(machine.cores(), gpus, memory, _base(kind), model, files, free.in_memory, *together)
     most = 1 if settings.multi_model else gpus or room.cores  # with many models, memory is for models
     asked = [settings.workers] if settings.workers else range(most, 0, -1)
     plans = (_planned(settings, room, workers, kind is not None) for workers in asked)
@@ -127,11 +149,19 @@ def compute(settings: Settings, model_dir: Path, kind: Kind | None = None, gpus:
     return next((plan for plan in plans if plan.planned <= plan.memory), least)
 
 
+def _batch(settings: Settings, pace: "Pace | None") -> tuple[int, int]:
+    """Requests of a batch, and milliseconds to wait for them."""
+    measured = (pace.batch, pace.delay) if pace else (1, 0)
+    batch = settings.batch_size or measured[0]
+    return batch, measured[1] if settings.batch_delay is None else settings.batch_delay
+
+
 def _planned(settings: Settings, room: Room, workers: int, compiled: bool) -> Sizing:
     """The plan for so many workers."""
     threads = settings.threads or max(1, room.cores // workers)
     payload = settings.max_payload_mb * MIB
-    java = JAVA_BASE + JAVA_COPIES * 2 * workers * BUFFER
+    dispatched = 2 * workers * room.batch
+    java = JAVA_BASE + JAVA_COPIES * dispatched * BUFFER
     queue = min(QUEUE, max(8, room.memory // 16 // BUFFER))
     sizing = Sizing(
         **vars(room),
@@ -140,7 +170,7 @@ def _planned(settings: Settings, room: Room, workers: int, compiled: bool) -> Si
         alone=threads,
         payload=payload,
         queue=settings.queue or max(settings.concurrent_transforms or 0, queue),
-        dispatched=2 * workers,
+        dispatched=dispatched,
         uploads=max(1, min(workers, room.memory // 8 // (LARGE_COPIES * payload))),
         heap=settings.heap_mb * MIB if settings.heap_mb else java,
         direct=settings.direct_mb * MIB if settings.direct_mb else java,

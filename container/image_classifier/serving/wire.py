@@ -18,6 +18,7 @@ HEAD = "x-classifier-head"  # so many bytes before the body are a script's own h
 STAGES = "x-classifier-stages"  # of an answer: decode=0.0123,forward=0.0345,encode=0.0002,records=1, in seconds
 ALONE = "x-classifier-alone"  # no other request is at work: all cores are free for this one
 GROWN = "x-classifier-grown"  # of an answer: the worker with this process id wants to be replaced; 0 is none
+TOGETHER = "x-classifier-together"  # the body holds several requests, or their answers: see batches.py
 DEVICE_LOST = "device_lost"  # code of an error: the worker cannot use its GPU any more, and ends
 LOAD_ERROR_ENV = "CLASSIFIER_LOAD_ERROR_DIR"
 ALONE_THREADS_ENV = "CLASSIFIER_ALONE_THREADS"  # of a worker, for such a request

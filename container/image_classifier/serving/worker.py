@@ -8,6 +8,7 @@ When memory runs out the kernel chooses whom it ends. Let it be the worker that 
 else another worker, which is replaced; never Java or the front door, which all models need.
 """
 
+import copy
 import logging
 import os
 import signal
@@ -18,12 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from mms.context import RequestProcessor
 
 from image_classifier.contract import Settings
 from image_classifier.errors import ExitCode
-from image_classifier.serving import handler
+from image_classifier.serving import handler, parts
 from image_classifier.serving.sizing import MIB
-from image_classifier.serving.wire import DEVICE_LOST, GROWN, LOAD_ERROR_ENV, load_error_file, loaded_file
+from image_classifier.serving.wire import DEVICE_LOST, GROWN, LOAD_ERROR_ENV, TOGETHER, load_error_file, loaded_file
 
 logger = logging.getLogger(__name__)
 
@@ -37,9 +39,31 @@ def handle(data: list[dict[str, bytes]] | None, context: Any) -> list[bytes] | N
     if data is None:
         _load(context)
         return None
+    if context.get_request_header(0, TOGETHER):
+        return [_answer_together(data[0]["body"], context)]
+    return _answer(data, context)
+
+
+def _answer_together(body: bytes, context: Any) -> bytes:
+    """Answer the requests that are packed into one; see batches.py."""
+    asked = parts.unpack(body)
+    inner = copy.copy(context)
+    inner.request_processor = [RequestProcessor(dict(part.headers)) for part in asked]
+    replies = _answer([{"body": part.body} for part in asked], inner)
+    context.metrics = None
+    context.set_response_header(0, TOGETHER, "yes")
+    return parts.pack(
+        [
+            parts.Part(inner.get_response_headers(index), reply, int(inner.get_response_status(index)[0] or 200))
+            for index, reply in enumerate(replies)
+        ]
+    )
+
+
+def _answer(data: list[dict[str, bytes]], context: Any) -> list[bytes]:
     signal.setitimer(signal.ITIMER_REAL, _deadline())
     try:
-        replies = handler.handle(data, context)
+        replies = handler.handle(data, context) or []
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
     if any(context.get_response_status(index)[1] == DEVICE_LOST for index in range(len(data))):
