@@ -19,7 +19,7 @@ from multidict import CIMultiDict
 from image_classifier.serving.parts import Part, pack, unpack
 from image_classifier.serving.wire import TOGETHER
 
-EARLY = 1e-3  # seconds that a timer may be before its time
+EARLY = 1e-5  # seconds that a timer may be before its time
 
 
 @dataclass
