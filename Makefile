@@ -7,7 +7,9 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= $(firstword $(shell command -v python3.11) python3)
 IMAGE ?= sagemaker-image-classifier
 PORT ?= 8080
-PYTEST_ARGS ?= --numprocesses auto --maxprocesses 4 --dist loadfile
+# A process of pytest that dies ends the run: one that takes its place waits for tests that never come.
+WHOLE_FILES = --dist loadfile --max-worker-restart 0
+PYTEST_ARGS ?= --numprocesses auto --maxprocesses 4 $(WHOLE_FILES)
 MODEL ?= out/demo/model
 DIR ?= out/demo/output
 BENCH ?= real_data
@@ -60,7 +62,7 @@ test-product:
 	@ENGINE="$(or $(engine),none)" $(BIN)/pytest $(PYTEST_ARGS)
 
 test-desk:
-	@ENGINE="$(or $(engine),none)" $(DESK)/bin/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder tests/sagemaker
+	@ENGINE="$(or $(engine),none)" $(DESK)/bin/pytest --numprocesses 2 $(WHOLE_FILES) --no-loadscope-reorder tests/sagemaker
 
 bench: ready setup ## run a benchmark of tests/benchmarks (BENCH=real_data, ARGS="--seeds 0"; photos: ../shared/data)
 	@PYTHONPATH=scripts:tests:tests/image $(BIN)/python tests/benchmarks/$(BENCH).py $(ARGS)
