@@ -1,5 +1,6 @@
 """Requests that are answered together, in numbers of 16 bits: what a GPU does by itself, and a CPU when it is told."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -27,6 +28,12 @@ def test_many_callers_have_their_own_answers_and_the_log_has_the_arithmetic(
         alone = [server.invoke(body) for body in bodies]
         together = list(pool.map(server.invoke, [*bodies, b"no picture", large, b""]))
         assert [answer.status for answer in together] == [200] * len(bodies) + [400, 200, 400]
+        told = server.ask("GET", "/metrics").body.decode()
+        of_one, of_all = (
+            float(re.findall(rf"^classifier_batch_together_{name} (.+)$", told, re.MULTILINE)[0])
+            for name in (r'bucket{le="1\.0"}', "count")
+        )
+        assert len(bodies) <= of_one < of_all
         for ours, wanted in zip([*together[: len(bodies)], together[-2]], [*alone, alone[0]], strict=True):
             assert close(ours, wanted)
         assert together[-1].json["request_id"] == together[-1].headers["X-Request-Id"]

@@ -52,7 +52,7 @@ def test_many_records_are_one_pass_and_a_bad_one_fails_alone(
     for got, wanted in ((first, alone[0]), (third, alone[2])):
         assert got["topk_labels"] == wanted["topk_labels"]
         assert got["topk_probs"] == pytest.approx(wanted["topk_probs"], abs=1e-5)
-    assert re.fullmatch(r"decode=0\.\d+,forward=0\.\d+,encode=0\.\d+,records=3", stages(made))
+    assert re.fullmatch(r"decode=0\.\d+,forward=0\.\d+,encode=0\.\d+,records=3,together=3", stages(made))
 
 
 @pytest.mark.parametrize(("headers", "wanted"), [([{}], False), ([{wire.ALONE: "yes"}], True)])
@@ -119,7 +119,7 @@ def test_all_requests_of_a_call_share_a_pass_and_each_has_its_own_form(
     assert answers[1].count(b"\n") == 2
     assert json.loads(answers[2])["request_id"] == "c"
     assert ["error" in json.loads(line) for line in answers[3].splitlines()] == [False, True]
-    assert [stages(made, index)[-9:] for index in (0, 1, 3)] == ["records=1", "records=2", "records=2"]
+    assert [stages(made, index)[-20:] for index in (0, 1, 3)] == [f"records={count},together=5" for count in (1, 2, 2)]
 
 
 def test_more_records_than_memory_allows_at_once_are_several_passes(

@@ -17,7 +17,7 @@ async def metrics(house: House) -> dict[str, float]:
 
 def test_requests_are_counted_by_status_and_measured_by_stage(run: Run) -> None:
     async def talk(house: House) -> None:
-        house.mms.headers[wire.STAGES] = "decode=0.002,forward=0.004,encode=0.0001,records=3"
+        house.mms.headers[wire.STAGES] = "decode=0.002,forward=0.004,encode=0.0001,records=3,together=8"
         house.mms.delay = 0.1
         for content_type in ("image/jpeg", "image/jpeg", "text/plain"):
             answer = await house.client.post("/invocations", data=b"x", headers={"Content-Type": content_type})
@@ -31,6 +31,7 @@ def test_requests_are_counted_by_status_and_measured_by_stage(run: Run) -> None:
         assert told['classifier_stage_seconds_count{stage="queue"}'] == 2
         assert 0.15 < told['classifier_stage_seconds_sum{stage="queue"}'] < 2
         assert told["classifier_batch_records_sum"] == 6
+        assert told["classifier_batch_together_sum"] == 16
         assert told["classifier_ready"] == 1
         assert told["classifier_memory_bytes"] > 1e7
 

@@ -23,11 +23,16 @@ Outcome = Prediction | Exception
 
 @dataclass
 class Stages:
-    """Seconds that one call of the handler spent in each stage; its requests all waited for all of them."""
+    """Seconds that one call of the handler spent in each stage; its requests all waited for all of them.
+
+    Args:
+        together: pictures of all requests of the call.
+    """
 
     decode: float = 0.0
     forward: float = 0.0
     encode: float = 0.0
+    together: int = 0
 
     @contextmanager
     def time(self, stage: str) -> Iterator[None]:
@@ -40,7 +45,8 @@ class Stages:
 
     def header(self, records: int) -> str:
         """As the front door reads it: see wire.STAGES."""
-        return f"decode={self.decode:.6f},forward={self.forward:.6f},encode={self.encode:.6f},records={records}"
+        spent = f"decode={self.decode:.6f},forward={self.forward:.6f},encode={self.encode:.6f}"
+        return f"{spent},records={records},together={self.together}"
 
 
 def predict(

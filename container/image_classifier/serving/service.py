@@ -92,6 +92,7 @@ class Service:
         with stages.time("decode"):
             opened = [self._open(call) for call in calls]
         records = [record for one in opened if isinstance(one, Records) for record in one.records]
+        stages.together = len(records)
         alone = all(call.header(ALONE) for call in calls)
         outcomes = iter(predict(self._engine, records, self._settings.max_pixels, stages, alone))
         return [

@@ -9,6 +9,10 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 STAGES = ("decode", "forward", "encode")
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_SIZES = {
+    "records": "Pictures in a request.",
+    "together": "Pictures that a request's worker had at a time, with those of other requests.",
+}
 _RECORDS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
@@ -35,9 +39,10 @@ class Telemetry:
             registry=self._registry,
         )
         self._stages = {name: stages.labels(name) for name in ("queue", *STAGES)}
-        self._records = Histogram(
-            "classifier_batch_records", "Pictures in a request.", buckets=_RECORDS, registry=self._registry
-        )
+        self._sizes = {
+            name: Histogram(f"classifier_batch_{name}", meaning, buckets=_RECORDS, registry=self._registry)
+            for name, meaning in _SIZES.items()
+        }
         self.gauge("classifier_memory_bytes", "Resident memory of the server and its workers.", _resident)
 
     def gauge(self, name: str, meaning: str, read: Callable[[], float]) -> None:
@@ -64,8 +69,8 @@ class Telemetry:
         spent = {name: told[name] for name in STAGES if name in told}
         for name, duration in {"queue": max(0.0, seconds - sum(spent.values())), **spent}.items():
             self._stages[name].observe(duration)
-        if "records" in told:
-            self._records.observe(told["records"])
+        for name in (name for name in _SIZES if name in told):
+            self._sizes[name].observe(told[name])
 
     def text(self) -> tuple[bytes, str]:
         """The metrics as Prometheus reads them, and their media type."""

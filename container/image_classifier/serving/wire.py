@@ -15,7 +15,8 @@ ANSWERED = "x-classifier-answered"  # set by the handler: without it, the answer
 HERE, FILE = "here", "file"
 BODY = "x-classifier-body"  # the name of the file that holds the body: see spool.py
 HEAD = "x-classifier-head"  # so many bytes before the body are a script's own headers, in JSON: Java reads no long ones
-STAGES = "x-classifier-stages"  # of an answer: decode=0.0123,forward=0.0345,encode=0.0002,records=1, in seconds
+# Of an answer, in seconds and pictures: decode=0.0123,forward=0.0345,encode=0.0002,records=1,together=4
+STAGES = "x-classifier-stages"
 ALONE = "x-classifier-alone"  # no other request is at work: all cores are free for this one
 GROWN = "x-classifier-grown"  # of an answer: the worker with this process id wants to be replaced; 0 is none
 TOGETHER = "x-classifier-together"  # the body holds several requests, or their answers: see batches.py
