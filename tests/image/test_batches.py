@@ -22,7 +22,7 @@ def test_many_callers_have_their_own_answers_and_the_log_has_the_arithmetic(
     trained: doors.Finished, pictures: Path, tmp_path: Path
 ) -> None:
     bodies = [path.read_bytes() for path in sorted((pictures / "test").glob("*/*"))]
-    large = bodies[0] + bytes(3 << 20)  # does not wait for others
+    large = bodies[0] + bytes(3 << 20)  # goes to the worker by a file
     with serving(trained.model, tmp_path / "log", environment=TOLD) as server, ThreadPoolExecutor(12) as pool:
         server.wait_until_ready()
         alone = [server.invoke(body) for body in bodies]

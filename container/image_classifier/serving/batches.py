@@ -8,10 +8,10 @@ piece, a batch has them all along: whole batches were lost, and their workers (t
 import asyncio
 import io
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, cast
+from typing import cast
 
 import aiohttp
 from multidict import CIMultiDict
@@ -39,21 +39,14 @@ class Batches:
     slots: int
     _lines: dict[str, "_Line"] = field(default_factory=dict)
 
-    def post(
-        self, path: str, *, data: Any, headers: Mapping[str, str], timeout: aiohttp.ClientTimeout
-    ) -> AbstractAsyncContextManager[aiohttp.ClientResponse]:
-        """As ClientSession.post; a body that is still coming goes on alone."""
-        if not isinstance(data, bytes):
-            return self.session.post(path, data=data, headers=headers, timeout=timeout)
-        return self._answered(path, Part(headers, data), timeout)
-
     @asynccontextmanager
-    async def _answered(
-        self, path: str, part: Part, timeout: aiohttp.ClientTimeout
+    async def post(
+        self, path: str, *, data: bytes, headers: Mapping[str, str], timeout: aiohttp.ClientTimeout
     ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """As ClientSession.post."""
         line = self._lines.setdefault(path, _Line(self, partial(self._send, path, timeout)))
         try:
-            answer = await line.answer(part)
+            answer = await line.answer(Part(headers, data))
         finally:
             if line.is_idle() and self._lines.get(path) is line:  # its model may be unloaded next
                 del self._lines[path]
