@@ -65,6 +65,9 @@ class Backend:
     predictions: aiohttp.ClientSession
     sizing: sizing.Sizing
 
+    def can_start_workers(self, _name: str) -> bool:
+        return True
+
 
 @dataclass
 class House:

@@ -113,6 +113,13 @@ def _kill(server: Server, seconds: float, may: Callable[[], bool]) -> None:
         time.sleep(1)
 
 
+def killed_all(server: Server, seconds: float) -> None:
+    """All workers are killed at once, and the process that they are forked from."""
+    for process in server.workers():
+        server.kill_process(process.pid)
+    time.sleep(seconds)
+
+
 def hanging(server: Server, seconds: float) -> None:
     """One request after another that makes its worker hang."""
     end = time.monotonic() + seconds
@@ -177,6 +184,7 @@ SCRIPTED: tuple[Fault, ...] = (
     hanging,
     killed_now_and_then,
     killed_workers,
+    killed_all,
 )
 OF_FOUR: tuple[Fault, ...] = (nothing, killed_workers)
 OWN: tuple[Fault, ...] = (nothing, *([hostile_pictures] if HOSTILE.is_dir() else []), spoilt_pictures)

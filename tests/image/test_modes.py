@@ -176,17 +176,23 @@ def test_a_request_that_hangs_is_504_its_worker_ends_and_others_are_answered(
         assert server.wait_until_ready().invoke(stream.getvalue()).status == 200
 
 
-def test_when_every_worker_dies_for_good_it_ends_with_an_error(trained: doors.Finished, tmp_path: Path) -> None:
-    with serving(trained.model, tmp_path / "log", environment={"SAGEMAKER_MODEL_SERVER_WORKERS": "1"}) as server:
+@pytest.mark.parametrize(("forked_from", "last"), [(False, "All workers died"), (True, "cannot be loaded: ")])
+def test_when_every_worker_dies_for_good_it_ends_with_an_error(
+    trained: doors.Finished, tmp_path: Path, forked_from: bool, last: str
+) -> None:
+    model = shutil.copytree(trained.model, tmp_path / "model")
+    with serving(model, tmp_path / "log", environment={"SAGEMAKER_MODEL_SERVER_WORKERS": "1"}) as server:
         server.wait_until_ready()
-        for worker in server.workers():  # and the process they are forked from
-            server.kill_process(worker.pid)
+        (model / "config.json").write_text("{")
+        for pid in sorted(worker.pid for worker in server.workers())[not forked_from :]:
+            server.kill_process(pid)
         end = time.monotonic() + 20
         while server.ping() == 200:
             assert time.monotonic() < end, server.log
             time.sleep(0.1)
         assert server.wait(200) == 3, server.log
-        assert "All workers died" in server.log.splitlines()[-1]
+        assert last in server.log.splitlines()[-1]
+        assert "Traceback" not in server.log
 
 
 def test_when_java_is_killed_it_ends_with_an_error(trained: doors.Finished, tmp_path: Path) -> None:

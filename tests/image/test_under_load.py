@@ -9,6 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from server import Answer, Server, serving
 
 # Answers with what it was sent: the seconds that the answer takes. A script that reads its bodies is not warmed up.
@@ -145,6 +147,31 @@ def test_a_worker_that_is_killed_under_load_costs_only_the_request_it_had(tmp_pa
         assert set(statuses) <= {"200", "503", "504"}, statuses
         assert statuses.total() - statuses["200"] <= kills, statuses
         assert sorted(pings)[len(pings) * 9 // 10] < 2  # SageMaker waits no longer
+
+
+@pytest.mark.parametrize("how_many", [1, 3])
+def test_the_process_that_workers_are_forked_from_is_killed_alone_or_with_them(tmp_path: Path, how_many: int) -> None:
+    said: Counter[str] = Counter()
+    stop = threading.Event()
+
+    def call(server: Server) -> None:
+        while not stop.is_set():
+            answer = server.invoke("0.02", "text/plain")
+            said["answered" if answer.status == 200 else answer.json["code"]] += 1
+
+    with answering(tmp_path) as server, ThreadPoolExecutor(2) as pool:
+        before = sorted(worker.pid for worker in server.workers())  # the first forks the others
+        callers = [pool.submit(call, server) for _ in range(2)]
+        try:
+            for pid in before[:how_many]:
+                server.kill_process(pid)
+            until(lambda: not {*before} & {worker.pid for worker in server.workers()} and alive(server) == 2, server)
+            until(lambda: server.ping() == 200, server)
+        finally:
+            stop.set()
+        for caller in callers:
+            caller.result()
+        assert said.keys() <= {"answered", "not_ready", *(["unavailable"] if how_many > 1 else [])}, said
 
 
 def test_workers_that_grow_are_replaced_under_load_and_nothing_is_lost(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ def test_an_error_inside_tells_nothing_of_the_inside(
 def test_a_model_that_cannot_be_loaded_raises_and_leaves_word(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "words").mkdir()
     (tmp_path / "model").mkdir()
-    monkeypatch.setenv(wire.LOAD_ERROR_ENV, str(tmp_path / "words"))
+    monkeypatch.setenv(wire.FOLDER_ENV, str(tmp_path / "words"))
     with pytest.raises(UserError, match="No model in"):
         handler.handle(None, context(tmp_path / "model"))
     word = wire.load_error_file(tmp_path / "words", "model").read_text(encoding="utf-8")

@@ -160,7 +160,7 @@ def test_a_worker_opens_nothing_but_a_body_of_the_folder(tmp_path: Path, name: s
 
 
 def test_a_worker_reads_a_body_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(wire.LOAD_ERROR_ENV, str(tmp_path))
+    monkeypatch.setenv(wire.FOLDER_ENV, str(tmp_path))
     request = Request(b"", context(tmp_path, {wire.BODY: spool.put(tmp_path, LARGE)}), 0)
     assert request.body() == LARGE
     assert list(tmp_path.iterdir()) == []
@@ -169,7 +169,7 @@ def test_a_worker_reads_a_body_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_worker_lays_a_large_answer_into_a_file(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(wire.LOAD_ERROR_ENV, str(tmp_path))
+    monkeypatch.setenv(wire.FOLDER_ENV, str(tmp_path))
     made = context(model, {}, {})
     results = [Answer(b"small", "text/csv"), Answer(LARGE, "text/csv")]
     monkeypatch.setattr(handler, "_service", SimpleNamespace(answer=lambda _calls: results))
@@ -183,7 +183,7 @@ def test_a_worker_lays_a_large_answer_into_a_file(model: Path, tmp_path: Path, m
 def test_an_answer_that_finds_no_room_is_503(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     full = tmp_path / "full"
     full.symlink_to("/dev/full")
-    monkeypatch.setenv(wire.LOAD_ERROR_ENV, str(tmp_path))
+    monkeypatch.setenv(wire.FOLDER_ENV, str(tmp_path))
     monkeypatch.setattr(spool, "create", lambda _folder: full.open("wb"))
     made = context(model, {})
     body = handler._reply(Request(b"", made, 0), Answer(LARGE, "text/csv"))

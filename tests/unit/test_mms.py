@@ -1,6 +1,8 @@
 """The real model server, with a handler that loads at once: its life cycle, again and again."""
 
 import asyncio
+import os
+import signal
 import stat
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,7 +14,7 @@ import pytest
 
 from image_classifier.contract import Settings
 from image_classifier.errors import RequestError
-from image_classifier.serving import java, mms, sizing
+from image_classifier.serving import java, mms, processes, sizing
 from image_classifier.serving.mms import ModelServer
 
 HANDLER = """
@@ -24,12 +26,12 @@ def handle(data, context):
     if os.path.exists(folder + "/killed"):
         os.kill(os.getpid(), signal.SIGKILL)
     if os.path.exists(folder + "/broken"):
-        word = os.environ["CLASSIFIER_LOAD_ERROR_DIR"] + "/load-error-" + context.model_name
+        word = os.environ["CLASSIFIER_PRIVATE_DIR"] + "/load-error-" + context.model_name
         open(word, "w").write("the spring is broken")
         raise ValueError("the spring is broken")
     if os.path.exists(folder + "/slow"):
         time.sleep(60)
-    open(os.environ["CLASSIFIER_LOAD_ERROR_DIR"] + f"/loaded-{context.model_name}-{os.getpid()}", "w")
+    open(os.environ["CLASSIFIER_PRIVATE_DIR"] + f"/loaded-{context.model_name}-{os.getpid()}", "w")
 """
 Talk = Callable[[ModelServer], Awaitable[None]]
 
@@ -85,6 +87,12 @@ async def settled(folder: Path, number: int) -> None:
     assert len(workers(folder)) == number
 
 
+async def killed(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+    while processes.lives(pid):
+        await asyncio.sleep(0.01)
+
+
 def test_models_come_and_go_without_a_trace(models: Path) -> None:
     async def talk(server: ModelServer) -> None:
         kept = await server.load(models / "good")
@@ -97,6 +105,23 @@ def test_models_come_and_go_without_a_trace(models: Path) -> None:
             assert server.ready_workers(kept) == 1
         await settled(models, 2)  # the one that was kept, and the process it was forked from
         assert len(list(models.iterdir())) == files
+
+    run(models, talk)
+
+
+def test_without_the_process_that_workers_are_forked_from_none_can_start(models: Path) -> None:
+    async def talk(server: ModelServer) -> None:
+        name = await server.load(models / "good")
+        assert server.can_start_workers(name)
+        parent, worker = sorted(workers(models))
+        await killed(worker)
+        await settled(models, 2)
+        assert server.can_start_workers(name)
+        await killed(parent)
+        assert not server.can_start_workers(name)
+        assert server.ready_workers(name) == 1  # it goes on
+        await server.unload(name)
+        assert not processes.of_model(name, models)
 
     run(models, talk)
 

@@ -43,7 +43,12 @@ def talk(folder: Path, conversation: Callable[[Client, asyncio.Event], Awaitable
         settings = Settings.from_environment({"SAGEMAKER_MULTI_MODEL": "true"})
         sizes = sizing.compute(settings, folder)
         server = SimpleNamespace(
-            folder=folder, sizing=sizes, load=load, unload=unload, ready_workers=lambda _name: sizes.workers
+            folder=folder,
+            sizing=sizes,
+            load=load,
+            unload=unload,
+            ready_workers=lambda _name: sizes.workers,
+            can_start_workers=lambda _name: True,
         )
         door = MultiModelDoor(settings, server)  # type: ignore[arg-type]
         door.state = State.READY

@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -42,12 +42,12 @@ class State(StrEnum):
     DRAINING = "The server is shutting down."
 
 
-@dataclass(frozen=True)
+@dataclass
 class Model:
     """A model that was loaded.
 
     Args:
-        name: in MMS.
+        name: in MMS; another when it has been loaded again.
         own_formats: False where the user's script decides about content types and answers.
     """
 
@@ -208,10 +208,16 @@ class Door:
             return
         pid, model = self._grown.popitem()
         with suppress(TimeoutError):  # it will say so again
-            async with self._uploads.emptied(EMPTY_SECONDS), model.gate.emptied(EMPTY_SECONDS):
+            async with self._emptied(model):
                 logger.info("The worker %d has grown beyond CLASSIFIER_WORKER_MAX_MB and is replaced.", pid)
                 await self.server.replace_worker(model.name, pid)
                 self._grown.pop(pid, None)  # it said so more than once
+
+    @asynccontextmanager
+    async def _emptied(self, model: Model) -> AsyncIterator[None]:
+        """No request is at work in the block, and who comes waits; a TimeoutError where one has been for too long."""
+        async with self._uploads.emptied(EMPTY_SECONDS), model.gate.emptied(EMPTY_SECONDS):
+            yield
 
     def _worker_headers(self, request: web.Request, own_formats: bool) -> dict[str, str]:
         custom = request.headers.get(CUSTOM_ATTRIBUTES_HEADER, "")

@@ -24,8 +24,8 @@ from image_classifier.serving.wire import (
     ANSWERED,
     DEVICE_LOST,
     FILE,
+    FOLDER_ENV,
     HERE,
-    LOAD_ERROR_ENV,
     REQUEST_ID,
     STAGES,
     load_error_file,
@@ -84,7 +84,7 @@ def _load(context: Any) -> "Service | UserService":
 
 def _leave_word(error: Exception, model: str) -> None:
     """MMS reports that a load failed, never why; tell the process that started MMS: a sentence, then where."""
-    folder = os.environ.get(LOAD_ERROR_ENV)
+    folder = os.environ.get(FOLDER_ENV)
     if folder:
         where = [] if isinstance(error, UserError) or is_out_of_memory(error) else traceback.format_exception(error)
         text = "".join([sentence(error), "\n", *where])
@@ -111,7 +111,7 @@ def _handed_over(call: Request, body: bytes) -> bytes:
     """The answer; the name of its file where it is large."""
     if len(body) <= BUFFER:
         return body
-    name = spool.put(Path(os.environ[LOAD_ERROR_ENV]), body)
+    name = spool.put(Path(os.environ[FOLDER_ENV]), body)
     call.context.set_response_header(call.index, ANSWERED, FILE)
     return name.encode()
 

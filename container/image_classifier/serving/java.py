@@ -13,7 +13,7 @@ import mms
 
 from image_classifier.contract import Settings
 from image_classifier.serving.sizing import BUFFER, MIB, Sizing
-from image_classifier.serving.wire import ALONE_THREADS_ENV, LOAD_ERROR_ENV
+from image_classifier.serving.wire import ALONE_THREADS_ENV, FOLDER_ENV
 
 HANDLER = "image_classifier.serving.worker:handle"
 HEADERS = 1 << 16  # bytes of a message beside its body
@@ -80,6 +80,6 @@ def environment(folder: Path, sizing: Sizing) -> dict[str, str]:
         "MKL_NUM_THREADS": threads,
         "MMS_DECODE_INPUT_REQUEST": "false",  # or a body that is not what its header says kills the worker
         "PYTHONUNBUFFERED": "1",
-        LOAD_ERROR_ENV: str(folder),
+        FOLDER_ENV: str(folder),
         ALONE_THREADS_ENV: str(sizing.alone),
     }

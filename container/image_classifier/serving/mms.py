@@ -21,7 +21,7 @@ import psutil
 
 from image_classifier.contract import Settings
 from image_classifier.errors import PlatformError, RequestError
-from image_classifier.serving import java, private
+from image_classifier.serving import java, private, processes
 from image_classifier.serving.batches import Batches
 from image_classifier.serving.sizing import Sizing
 from image_classifier.serving.wire import load_error_file, loaded_file
@@ -55,6 +55,7 @@ class ModelServer:
     def __post_init__(self) -> None:
         self._process: asyncio.subprocess.Process | None = None
         self._numbers = itertools.count(1)
+        self._parents: dict[str, int | None] = {}  # process ids, by the model's name
         self.predictions = self._predictions()
         self._management = self._client("management.sock")
 
@@ -124,7 +125,14 @@ class ModelServer:
             status, _ = await self._manage("POST", "/models", PARENT_SECONDS, query)
         except TimeoutError:
             return False
+        if status == 200 and self._process:
+            self._parents[name] = await asyncio.to_thread(processes.child_of, self._process.pid, name)
         return status == 200
+
+    def can_start_workers(self, name: str) -> bool:
+        """Whether a worker of a model that dies is followed by another: what they are forked from lives."""
+        parent = self._parents.get(name)
+        return parent is not None and processes.lives(parent)
 
     async def _start_workers(self, name: str, model_dir: Path) -> None:
         query = {"min_worker": str(self.sizing.workers), "synchronous": "true"}
@@ -143,7 +151,7 @@ class ModelServer:
 
     async def unload(self, name: str) -> None:
         """End a model's workers, and what MMS leaves of them: a worker that hangs, a socket, a reason."""
-        found = await asyncio.to_thread(_processes_of, name, self.folder)
+        found = await asyncio.to_thread(processes.of_model, name, self.folder)
         with suppress(TimeoutError, aiohttp.ClientError):
             await self._manage("DELETE", f"/models/{name}", UNLOAD_SECONDS)
         await asyncio.to_thread(psutil.wait_procs, [process for process, _ in found], END_SECONDS)
@@ -153,12 +161,13 @@ class ModelServer:
             Path(words[words.index("--sock-name") + 1]).unlink(missing_ok=True)
         load_error_file(self.folder, name).unlink(missing_ok=True)
         self.ready_workers(name)  # forgets those that have ended
+        self._parents.pop(name, None)
 
     def ready_workers(self, name: str) -> int:
         """Number of workers that can take a request: those that said they are loaded, and live."""
         alive = 0
         for pid in self._loaded(name):
-            if _lives(pid):
+            if processes.lives(pid):
                 alive += 1
             else:
                 loaded_file(self.folder, name, pid).unlink(missing_ok=True)
@@ -177,6 +186,11 @@ class ModelServer:
                 spent += times.user + times.system
         return spent
 
+    async def hang_up(self) -> None:
+        """Give up the requests at work, each with an aiohttp.ClientError: MMS forgets some when their worker dies."""
+        given_up, self.predictions = self.predictions, self._predictions()
+        await given_up.close()
+
     async def replace_worker(self, name: str, pid: int) -> None:
         """End a worker that has no request; MMS starts another. Waits until one is ready, where this was the last."""
         said = loaded_file(self.folder, name, pid)
@@ -185,7 +199,7 @@ class ModelServer:
         said.unlink()
         with suppress(psutil.Error):
             psutil.Process(pid).kill()
-        while _lives(pid):
+        while processes.lives(pid):
             await asyncio.sleep(0.01)
         await asyncio.sleep(NOTICE_SECONDS)
         end = asyncio.get_running_loop().time() + REPLACE_SECONDS
@@ -225,24 +239,6 @@ class ModelServer:
                 await asyncio.wait_for(self._process.wait(), STOP_SECONDS)
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)  # its session: workers that did not follow
-
-
-def _processes_of(name: str, folder: Path) -> list[tuple[psutil.Process, list[str]]]:
-    """The processes of one model of this server, and the words they were started with."""
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            words = process.cmdline()
-            if name in words and str(folder) in words:
-                found.append((process, words))
-    return found
-
-
-def _lives(pid: int) -> bool:
-    try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
 
 
 def _last_word(word: Path) -> str:

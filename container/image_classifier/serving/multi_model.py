@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 BODY_LIMIT = 1 << 16  # bytes of a request to load a model
 WATCH_SECONDS = 2.0
 STUCK_SECONDS = 60  # in which Java may come back
-PATIENCE_SECONDS = 20  # MMS starts a worker that died again, unless what it is forked from died, too
+PATIENCE_SECONDS = 20  # in which MMS starts a worker that died again
 
 
 @dataclass
@@ -92,18 +92,22 @@ class MultiModelDoor(Door):
             await self.replace_grown()
             for name, model in list(self.models.items()):
                 if self._is_lost(model):
-                    logger.warning("All workers of the model %s died; it is loaded again.", name)
+                    logger.warning("Workers of the model %s died, and none come back; it is loaded again.", name)
                     await self._load_again(name, model)
 
     def _is_lost(self, model: Model) -> bool:
+        if model.name not in self.lost and not self.server.can_start_workers(model.name):
+            return True
         now = time.monotonic()
         if self.server.ready_workers(model.name) or model.name not in self.seen:
             self.seen[model.name] = now
         return now - self.seen[model.name] > PATIENCE_SECONDS
 
     async def _load_again(self, name: str, model: Model) -> None:
-        del self.seen[model.name]
+        self.seen.pop(model.name, None)
         self.lost.add(model.name)
+        while self.invoked[model.name] and self.server.ready_workers(model.name):
+            await asyncio.sleep(0.05)
         await self.server.unload(model.name)
         try:
             again = self.opened(await self.server.load(model.folder), model.folder)

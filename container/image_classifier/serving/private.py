@@ -1,4 +1,4 @@
-"""The private folder of a `serve`: sockets, MMS's settings, large bodies."""
+"""The private folder of a `serve`: sockets, MMS's settings, what workers say, large bodies."""
 
 import fcntl
 import os

@@ -15,7 +15,7 @@ from image_classifier.serving.engines import Engine
 from image_classifier.serving.formats import Options
 from image_classifier.serving.prediction import Outcome, Stages, predict
 from image_classifier.serving.requests import Bytes, Records
-from image_classifier.serving.wire import ALONE, BODY, LOAD_ERROR_ENV
+from image_classifier.serving.wire import ALONE, BODY, FOLDER_ENV
 
 MIB = 1 << 20
 
@@ -48,7 +48,7 @@ class Request:
         name = self.header(BODY)
         if name is None:
             return self.sent
-        with spool.take(Path(os.environ[LOAD_ERROR_ENV]), name) as file:
+        with spool.take(Path(os.environ[FOLDER_ENV]), name) as file:
             return file.read()
 
 

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import logging
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import aiohttp
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 WATCH_SECONDS = 1.0
 PATIENCE_SECONDS = 30  # and three times what loading took: so long after the last worker there is none to come
 DEAD = "All workers died."
+LOST = "Workers that die would not be replaced any more; the model is loaded again."
 TRANSFORM_BYTES = 100  # MiB; a batch transform sends no more at a time, in all its requests together
 # a grey PNG of one pixel
 _PICTURE = base64.b64decode(
@@ -112,10 +114,10 @@ class SingleModelDoor(Door):
             raise RequestError(response.status, "warm_up", f"The warm-up prediction failed: {text}")
 
     async def watch(self) -> None:
-        """Keep /ping honest: ready only while a worker is.
+        """Keep /ping honest: ready only while a worker is; and see to it that dead ones can be replaced.
 
         Raises:
-            PlatformError: no worker came back.
+            PlatformError: no worker came back, or the model could not be loaded again.
         """
         last = time.monotonic()
         while self.model:
@@ -127,7 +129,23 @@ class SingleModelDoor(Door):
             elif time.monotonic() - last > PATIENCE_SECONDS + 3 * self.load_seconds:
                 raise PlatformError(f"{fault} None came back; the reason is in the log above.")
             await self.replace_grown()
+            if not self.server.can_start_workers(self.model.name):
+                await self._load_again(self.model)
             await asyncio.sleep(WATCH_SECONDS)
+
+    async def _load_again(self, model: Model) -> None:
+        """Where a worker lives, who has a request gets its answer first, and who waits gets it later."""
+        try:
+            async with self._emptied(model) if self.alive else nullcontext():
+                logger.warning(LOST)
+                self.tell(LOST)
+                await self.server.unload(model.name)
+                await self.server.hang_up()
+                model.name = await self.server.load(model.folder)
+        except TimeoutError:
+            return  # somebody is at work for long; tried again
+        except RequestError as error:
+            raise PlatformError(error.message) from None
 
     async def _fault(self, model: Model) -> str:
         if await self.probe.stuck():

@@ -21,7 +21,7 @@ ALONE = "x-classifier-alone"  # no other request is at work: all cores are free 
 GROWN = "x-classifier-grown"  # of an answer: the worker with this process id wants to be replaced; 0 is none
 TOGETHER = "x-classifier-together"  # the body holds several requests, or their answers: see batches.py
 DEVICE_LOST = "device_lost"  # code of an error: the worker cannot use its GPU any more, and ends
-LOAD_ERROR_ENV = "CLASSIFIER_LOAD_ERROR_DIR"
+FOLDER_ENV = "CLASSIFIER_PRIVATE_DIR"  # of a worker: the folder that it shares with the front door, see private.py
 ALONE_THREADS_ENV = "CLASSIFIER_ALONE_THREADS"  # of a worker, for such a request
 
 

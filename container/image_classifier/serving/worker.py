@@ -25,7 +25,7 @@ from image_classifier.contract import Settings
 from image_classifier.errors import ExitCode
 from image_classifier.serving import handler, parts
 from image_classifier.serving.sizing import MIB
-from image_classifier.serving.wire import DEVICE_LOST, GROWN, LOAD_ERROR_ENV, TOGETHER, load_error_file, loaded_file
+from image_classifier.serving.wire import DEVICE_LOST, FOLDER_ENV, GROWN, TOGETHER, load_error_file, loaded_file
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ def _resident() -> int:
 
 def _load(context: Any) -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the kernel ends the process, whatever code hangs
-    folder = Path(os.environ[LOAD_ERROR_ENV])
+    folder = Path(os.environ[FOLDER_ENV])
     _offer_to_kernel(LOADING)
     try:
         handler.handle(None, context)
