@@ -130,6 +130,7 @@ def test_a_worker_that_is_killed_under_load_costs_only_the_request_it_had(tmp_pa
             pings.append(time.monotonic() - start)
 
     with answering(tmp_path) as server, ThreadPoolExecutor(5) as pool:
+        files = sum(process.files for process in server.lasting())
         callers = [*(pool.submit(call, server) for _ in range(4)), pool.submit(ping, server)]
         try:
             for _ in range(kills):
@@ -147,6 +148,7 @@ def test_a_worker_that_is_killed_under_load_costs_only_the_request_it_had(tmp_pa
         assert set(statuses) <= {"200", "503", "504"}, statuses
         assert statuses.total() - statuses["200"] <= kills, statuses
         assert sorted(pings)[len(pings) * 9 // 10] < 2  # SageMaker waits no longer
+        until(lambda: sum(process.files for process in server.lasting()) < files + 2 * kills, server)
 
 
 @pytest.mark.parametrize("how_many", [1, 3])

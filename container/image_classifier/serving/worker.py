@@ -2,7 +2,8 @@
 
 MMS leaves a worker running that did not answer in time, one whose GPU fails every request, and one that reports that
 memory ran out while it loads: such a process would stay for ever. Here each ends itself, and MMS starts another one, or
-says that the load failed.
+says that the load failed. MMS's Java part (1.1.11) opens pipes of each worker's own for reading and for writing: it
+never sees their end, and keeps two threads and two open files for each worker that ever died. Here there are no such.
 
 When memory runs out the kernel chooses whom it ends. Let it be the worker that is loading, whose caller is told 507;
 else another worker, which is replaced; never Java or the front door, which all models need.
@@ -12,7 +13,9 @@ import copy
 import logging
 import os
 import signal
+import sys
 import threading
+import time
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -31,6 +34,7 @@ logger = logging.getLogger(__name__)
 
 LOADING, LOADED = 1000, 500  # of oom_score_adj: the highest is ended first, Java has 0
 GRACE = 2  # seconds in which the front door answers 504 before the worker ends
+OPENED = 60  # seconds in which Java has opened what it takes for pipes
 LEAVE = 0.2  # seconds for answers to go out
 
 
@@ -99,6 +103,7 @@ def _load(context: Any) -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the kernel ends the process, whatever code hangs
     folder = Path(os.environ[FOLDER_ENV])
     _offer_to_kernel(LOADING)
+    _write_where_the_parent_writes(folder)
     try:
         handler.handle(None, context)
     except MemoryError:
@@ -108,6 +113,21 @@ def _load(context: Any) -> None:
     _offer_to_kernel(LOADED)
     _most()
     loaded_file(folder, context.model_name, os.getpid()).touch()
+
+
+def _write_where_the_parent_writes(folder: Path) -> None:
+    """Leave Java nothing to wait for: it reads the output of the process that workers are forked from anyway."""
+    process = getattr(sys.modules["__main__"], "worker", None)  # MMS's; none where something else calls
+    if process is None:
+        return
+    process._remap_io = lambda: None
+    for pipe in (Path(process.out), Path(process.err)):
+        pipe.unlink()
+        pipe.symlink_to(os.devnull)
+    for left in folder.glob("*-std???"):  # of workers that were killed, too
+        with suppress(OSError):
+            if time.time() - left.lstat().st_mtime > OPENED:
+                left.unlink()
 
 
 def _offer_to_kernel(score: int) -> None:
