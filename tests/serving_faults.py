@@ -115,8 +115,7 @@ def _kill(server: Server, seconds: float, may: Callable[[], bool]) -> None:
 
 def killed_all(server: Server, seconds: float) -> None:
     """All workers are killed at once, and the process that they are forked from."""
-    for process in server.workers():
-        server.kill_process(process.pid)
+    server.kill_processes(process.pid for process in server.workers())
     time.sleep(seconds)
 
 

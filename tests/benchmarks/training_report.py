@@ -52,7 +52,7 @@ class Run:
     accuracy: float
     peak: int  # bytes, largest process
     part: int = 0  # one epoch on each so-manieth picture was run, and the times are worked out from it; 0: all was run
-    load: float = 0.0  # processes that ran or waited to run when it began
+    load: float = math.nan  # cores that other work took just before it began; NaN where nobody looked
     data: str = GROCERY
     architecture: str = "mobilenet_v2"
     idle: bool = False  # it had only what other work left of the machine
@@ -90,8 +90,8 @@ def report(runs: Sequence[Run]) -> str:
         "grocery81 (81 classes; 2,575 pictures to train on, 361 to validate, 2,485 to test), MobileNetV2 with",
         f"ImageNet weights, {os.cpu_count()} CPU cores, all in one Python environment, one by one, from process start",
         "to saved model: with the test, and for ours with the report and the compiled variants. `load` is how many",
-        "processes ran or waited when a job began: above 0.5 its seconds say little, and its CPU seconds are higher",
-        "than on a quiet machine, too. The standard error of an accuracy of 75 % on 2,485 pictures is 0.9 points.",
+        "cores other work took in the second before a timed job began: above 0.5 its seconds say little. The standard",
+        "error of an accuracy of 75 % on 2,485 pictures is 0.9 points.",
         "A seed's job may be worked out from one epoch on each so-manieth picture: then only its CPU seconds are",
         "given, which hold what the first batches cost more than others. A job may also have run with what other work",
         "left of the machine (`--idle`): then its accuracy and its CPU seconds are given. Made by",
@@ -136,7 +136,7 @@ def _table(runs: Sequence[Run]) -> list[str]:
 
 def _row(name: str, runs: Sequence[Run]) -> str:
     timed, accuracy = [run for run in runs if run.timed], _percents(runs)
-    seconds = [run.seconds for run in timed]
+    seconds, loads = [run.seconds for run in timed], [run.load for run in timed if not math.isnan(run.load)]
     spread = f" ± {statistics.stdev(accuracy):.2f}" if len(accuracy) > 1 else ""
     cells = [
         f"{name} (worked out from a part)" if all(run.part for run in runs) else name,
@@ -146,7 +146,7 @@ def _row(name: str, runs: Sequence[Run]) -> str:
         f"{statistics.median(run.pictures_a_second for run in timed):.0f}" if timed else "not measured",
         f"{statistics.mean(accuracy):.2f} %{spread}" if accuracy else NO_ACCURACY[not all(run.part for run in runs)],
         f"{max(run.peak for run in runs) / 2**20:.0f} MiB",
-        f"{statistics.median(run.load for run in runs):.1f}",
+        f"{statistics.median(loads):.1f}" if loads else "-",
     ]
     return f"| {' | '.join(cells)} |"
 

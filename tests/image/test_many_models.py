@@ -165,8 +165,7 @@ def test_its_end_waits_for_answers_but_for_no_model_that_loads(store: Path, tmp_
 def test_a_model_whose_workers_died_for_good_is_loaded_again(store: Path, tmp_path: Path) -> None:
     with many(store, tmp_path / "log") as server:
         assert load(server, store, "quick", "quick").status == 200
-        for worker in server.workers():  # and the process they are forked from
-            server.kill_process(worker.pid)
+        server.kill_processes(worker.pid for worker in server.workers())  # and the process they are forked from
         server.wait_for("Workers of the model quick died", 60)
         end = time.monotonic() + 60
         while (status := invoke(server, "quick", b"0")) != 200:

@@ -184,8 +184,7 @@ def test_when_every_worker_dies_for_good_it_ends_with_an_error(
     with serving(model, tmp_path / "log", environment={"SAGEMAKER_MODEL_SERVER_WORKERS": "1"}) as server:
         server.wait_until_ready()
         (model / "config.json").write_text("{")
-        for pid in sorted(worker.pid for worker in server.workers())[not forked_from :]:
-            server.kill_process(pid)
+        server.kill_processes(sorted(worker.pid for worker in server.workers())[not forked_from :])
         end = time.monotonic() + 20
         while server.ping() == 200:
             assert time.monotonic() < end, server.log

@@ -165,8 +165,7 @@ def test_the_process_that_workers_are_forked_from_is_killed_alone_or_with_them(t
         before = sorted(worker.pid for worker in server.workers())  # the first forks the others
         callers = [pool.submit(call, server) for _ in range(2)]
         try:
-            for pid in before[:how_many]:
-                server.kill_process(pid)
+            server.kill_processes(before[:how_many])
             until(lambda: not {*before} & {worker.pid for worker in server.workers()} and alive(server) == 2, server)
             until(lambda: server.ping() == 200, server)
         finally:
