@@ -145,18 +145,15 @@ class Opened:
 
     def kill_process(self, pid: int, number: signal.Signals = signal.SIGKILL) -> None:
         """Send a signal to one process behind the door."""
-        if ENGINE:
-            self.inside("bash", "-c", f"kill -{number.value} {pid}")
-        else:
-            os.kill(pid, number)
+        self.kill_processes([pid], number)
 
-    def kill_processes(self, pids: Iterable[int]) -> None:
-        """SIGKILL to several processes behind the door, at once."""
+    def kill_processes(self, pids: Iterable[int], number: signal.Signals = signal.SIGKILL) -> None:
+        """Send a signal to several processes behind the door, at once."""
         if ENGINE:
-            self.inside("bash", "-c", f"kill -9 {' '.join(map(str, pids))}")
+            self.inside("bash", "-c", f"kill -{number.value} {' '.join(map(str, pids))}")
         else:
             for pid in pids:
-                os.kill(pid, signal.SIGKILL)
+                os.kill(pid, number)
 
     def inside(self, *words: str) -> str:
         """What a command prints in the running container."""

@@ -166,12 +166,16 @@ def test_the_process_that_workers_are_forked_from_is_killed_alone_or_with_them(t
         callers = [pool.submit(call, server) for _ in range(2)]
         try:
             server.kill_processes(before[:how_many])
-            until(lambda: not {*before} & {worker.pid for worker in server.workers()} and alive(server) == 2, server)
-            until(lambda: server.ping() == 200, server)
+            server.wait_for("the model is loaded again")
+            until(lambda: len({worker.pid for worker in server.workers()} - {*before}) == 3, server)
+            until(lambda: alive(server) == 2 and server.ping() == 200, server)
+            answered = said["answered"]
+            until(lambda: said["answered"] > answered + 20, server)
         finally:
             stop.set()
         for caller in callers:
             caller.result()
+        assert server.log.count("the model is loaded again") == 1, server.log
         assert said.keys() <= {"answered", "not_ready", *(["unavailable"] if how_many > 1 else [])}, said
 
 

@@ -23,7 +23,6 @@ logger = logging.getLogger(__name__)
 WATCH_SECONDS = 1.0
 PATIENCE_SECONDS = 30  # and three times what loading took: so long after the last worker there is none to come
 DEAD = "All workers died."
-LOST = "Workers that die would not be replaced any more; the model is loaded again."
 TRANSFORM_BYTES = 100  # MiB; a batch transform sends no more at a time, in all its requests together
 # a grey PNG of one pixel
 _PICTURE = base64.b64decode(
@@ -137,8 +136,8 @@ class SingleModelDoor(Door):
         """Where a worker lives, who has a request gets its answer first, and who waits gets it later."""
         try:
             async with self._emptied(model) if self.alive else nullcontext():
-                logger.warning(LOST)
-                self.tell(LOST)
+                logger.warning("Workers that die would not be replaced any more; the model is loaded again.")
+                self.state = State.NO_WORKERS
                 await self.server.unload(model.name)
                 await self.server.hang_up()
                 model.name = await self.server.load(model.folder)
