@@ -158,7 +158,8 @@ and open files left show that none leaves anything behind.
 {TABLE}{rows}
 
 A worker takes two to four seconds to load: killed every second, two workers have no time to answer, and callers are
-told so at once. Where requests hang one after another, both workers can be replaced at the same time: the few 504.
+told so at once. The few 504 are callers who waited for the whole deadline: in a crowd, or where both workers that hang
+are replaced at the same time.
 
 ## A model that our own handler answers
 
