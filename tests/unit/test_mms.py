@@ -87,6 +87,15 @@ async def settled(folder: Path, number: int) -> None:
     assert len(workers(folder)) == number
 
 
+async def ready(server: ModelServer, name: str) -> None:
+    """A process is there before it has loaded its model."""
+    for _ in range(100):
+        if server.ready_workers(name):
+            return
+        await asyncio.sleep(0.1)
+    assert server.ready_workers(name)
+
+
 async def killed(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
     while processes.lives(pid):
@@ -116,6 +125,7 @@ def test_without_the_process_that_workers_are_forked_from_none_can_start(models:
         parent, worker = sorted(workers(models))
         await killed(worker)
         await settled(models, 2)
+        await ready(server, name)
         assert server.can_start_workers(name)
         await killed(parent)
         assert not server.can_start_workers(name)
