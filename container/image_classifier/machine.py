@@ -95,15 +95,15 @@ def _read_int(path: Path) -> int | None:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc reuse freed memory instead of giving it back to the kernel after every batch.
+    """Let glibc reuse freed memory, however large a block, instead of giving it back to the kernel after every batch.
 
-    The kernel's zeroing of the same pages again and again took half of the CPU time of a feature pass (measured:
-    49 pictures a second before, 87 to 95 after). Blocks up to 32 MiB, glibc's limit, profit.
+    The kernel's zeroing of the same pages again and again took half of the CPU time of a feature pass, and a quarter of
+    the time of an epoch that fine-tunes a MobileNetV2: 57 s for 77, with 20 % more memory at the peak.
     """
-    threshold, trim, largest = -3, -1, 32 << 20  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD of malloc.h
+    trim, mappings = -1, -4  # M_TRIM_THRESHOLD, M_MMAP_MAX of malloc.h
     try:
         libc = ctypes.CDLL("libc.so.6")
     except OSError:  # another libc: nothing to set
         return
-    libc.mallopt(threshold, largest)
+    libc.mallopt(mappings, 0)
     libc.mallopt(trim, 2**31 - 1)
