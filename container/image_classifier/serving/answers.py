@@ -7,6 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from image_classifier.errors import RequestError
 from image_classifier.serving.formats import Options, Output
 
@@ -80,7 +82,9 @@ def _answer(outcome: Outcome, index: int, labels: Sequence[str], options: Option
 
 
 def _ranking(prediction: Prediction) -> list[int]:
-    return sorted(range(len(prediction.probabilities)), key=lambda index: -prediction.probabilities[index])
+    """All labels, the most probable first; of equals the first."""
+    ranking: list[int] = (-np.asarray(prediction.probabilities)).argsort(kind="stable").tolist()
+    return ranking
 
 
 def _top(prediction: Prediction, options: Options) -> list[int]:
