@@ -27,6 +27,11 @@ class Preprocessing(BaseModel):
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
 
+    @property
+    def short_side(self) -> float:
+        """Pixels of the short side of a picture whose centre crop has image_size."""
+        return self.image_size / self.crop_ratio
+
 
 class Config(BaseModel):
     """The content of `config.json`."""

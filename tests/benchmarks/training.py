@@ -5,7 +5,7 @@
 Every job is measured from process start to saved model. With `--part 8` the seeds' jobs run one epoch on each eighth
 picture, and their CPU time is worked out from it; they then have no accuracy. With `--idle` a job takes only what other
 work leaves of the machine: it then has an accuracy and its CPU seconds, and no time. A finished job is kept in the file
-out/benchmark-training.jsonl and is not run again, so that this may be cut at any moment; training.md is written from
+training.jsonl and is not run again on the same machine, so this may be cut at any moment; training.md is written from
 all that is there. Data: grocery81 and MobileNetV2's ImageNet weights in ../shared/data beside the project; where they
 are missing this says so and measures nothing. With `--data dogs --architecture resnet50` it is made-up pictures of the
 dog set's shape (dog_pictures.py) and random weights, the same for both sides: for speed, without an accuracy.
@@ -27,13 +27,12 @@ import dog_pictures
 import psutil
 import torch
 import torchvision
-from training_report import DOGS, EPOCHS, GROCERY, JOBS, PAIRS, RECIPES, Run, kept, report, whole
+from training_report import DOGS, EPOCHS, GROCERY, JOBS, LOG, PAIRS, RECIPES, Run, kept, report, whole
 
 import doors
 import ways
 
 HERE = Path(__file__).resolve().parent
-LOG = ways.OUT / "benchmark-training.jsonl"
 NAMES = doors.DATA / "dogimages-filelist.txt"
 # The seeds' epochs, batches, optimizers and rates; what differs is said in training_report.FAIRNESS.
 PRODUCT: Mapping[str, Mapping[str, str]] = {
@@ -86,6 +85,7 @@ def measure(name: str, seed: int, folder: Path, part: int, data: Data) -> Run:
     said = {name: float(value) for name, value in re.findall(r"\b(\w+)=([0-9.]+);", text)}
     cpu, peak = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
     what = {"load": load, "data": data.name, "architecture": data.architecture, "idle": _is_idle()}
+    what |= {"machine": this_machine()}
     run = Run(name, seed, seconds, cpu, said["test_accuracy"], peak, **what)
     return whole(run, part, said) if part and not ours else run
 
@@ -93,6 +93,14 @@ def measure(name: str, seed: int, folder: Path, part: int, data: Data) -> Run:
 def busy_cores() -> float:
     """Cores that are at work for others, in the second that this takes; the load average still counts the last job."""
     return psutil.cpu_percent(interval=1) / 100 * psutil.cpu_count()
+
+
+def this_machine() -> str:
+    """Its processor, as far as its maker says, and its cores."""
+    known = dict(line.split(":", 1) for line in Path("/proc/cpuinfo").read_text().splitlines() if ":" in line)
+    words = {name.strip(): value.strip() for name, value in known.items()}
+    kind = ", ".join(f"{name} {words[name]}" for name in ("cpu family", "model", "stepping") if name in words)
+    return f"{psutil.cpu_count()} cores of {words.get('model name', 'an unnamed processor')} ({kind})"
 
 
 def _is_idle() -> bool:
@@ -118,15 +126,15 @@ def _seed(recipe: str, seed: int, base: Path, part: int, data: Data) -> tuple[Se
 
 def keep(run: Run) -> None:
     """Add a finished run."""
-    LOG.parent.mkdir(exist_ok=True)
     with LOG.open("a", encoding="utf-8") as log:
         log.write(json.dumps(asdict(run)) + "\n")
 
 
 def done(data: Data, part: bool) -> set[tuple[str, int]]:
     """The jobs that have been run on these data in this way."""
-    way = (data.name, data.architecture, part, _is_idle())
-    return {(run.name, run.seed) for run in kept(LOG) if (run.data, run.architecture, run.part > 0, run.idle) == way}
+    way = (data.name, data.architecture, part, _is_idle(), this_machine())
+    kinds = ((run, (run.data, run.architecture, run.part > 0, run.idle, run.machine)) for run in kept())
+    return {(run.name, run.seed) for run, kind in kinds if kind == way}
 
 
 def main() -> None:
@@ -150,7 +158,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             keep(run := measure(name, seed, Path(folder), chosen.part, data))
         print(run, flush=True)
-    (HERE / "training.md").write_text(report(kept(LOG)), encoding="utf-8")
+    (HERE / "training.md").write_text(report(kept()), encoding="utf-8")
 
 
 if __name__ == "__main__":

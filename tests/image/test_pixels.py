@@ -4,11 +4,12 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 import doors
-from image_classifier import artifact, images
+from image_classifier import artifact, compiled, images
 from server import serving
 
 Answers = dict[Path, dict[str, list[float]]]
@@ -41,6 +42,22 @@ def test_the_logits_are_those_of_the_trained_network(
     assert logits.std() > 0.1  # numbers that could differ
     probabilities = torch.tensor([answers[path]["probabilities"] for path in files])
     assert (probabilities - (logits / config.temperature).softmax(1)).abs().max() < 1e-5
+
+
+def test_int8_answers_with_the_logits_of_its_own_network_which_mean_the_same(
+    trained: doors.Finished, files: list[Path], answers: Answers, tmp_path: Path
+) -> None:
+    config = artifact.load_config(trained.model)
+    with serving(trained.model, tmp_path / "serve.log", environment={"CLASSIFIER_ENGINE": "int8"}) as server:
+        server.wait_until_ready()
+        assert "Engine: OpenVINO int8" in server.log
+        given = [server.invoke(path.read_bytes(), Accept="application/json;verbose").json["logits"] for path in files]
+    over_http, exact = (np.array(each) for each in (given, [answers[path]["logits"] for path in files]))
+    network = compiled.Network(compiled.path(trained.model, compiled.Kind.INT8), threads=1)
+    own = network.logits(np.stack([images.read(path.read_bytes(), config.preprocessing, 10**8) for path in files]))
+    assert np.abs(over_http - own).max() < 1e-4
+    assert np.abs(over_http - exact).max() > 1e-3  # it is not fp32 that answers
+    assert (over_http.argmax(1) == exact.argmax(1)).mean() >= 0.9
 
 
 def test_accuracy_over_http_is_the_accuracy_that_training_measured(

@@ -213,6 +213,50 @@ def test_read_gives_bytes_of_the_network_s_size(picture: Picture) -> None:
     assert torch.equal(images.to_tensor(pixels)[:, 20, 20], torch.tensor([9, 8, 7], dtype=torch.uint8))
 
 
+SMALL = Preprocessing(image_size=64, crop_ratio=0.8)  # 80 pixels of the short side; four times that are 320
+
+
+def shaded(size: tuple[int, int]) -> Image.Image:
+    """No two parts are alike, and nothing is so small that it is lost when a picture is reduced."""
+    draw = np.random.default_rng(0).integers(0, 255, (size[1] // 40, size[0] // 40, 3), dtype=np.uint8)
+    return Image.fromarray(draw).resize(size, Image.Resampling.BICUBIC)
+
+
+@pytest.mark.parametrize(
+    ("size", "decoded"),
+    [
+        ((639, 900), (639, 900)),
+        ((640, 900), (320, 450)),
+        ((1281, 901), (641, 451)),
+        ((1280, 1500), (320, 375)),
+        ((2600, 3000), (325, 375)),
+    ],
+)
+def test_a_large_jpeg_is_reduced_by_its_decoder_as_long_as_four_times_what_is_wanted_is_left(
+    size: tuple[int, int], decoded: tuple[int, int]
+) -> None:
+    data = saved(shaded(size), "JPEG", quality=92)
+    assert images.decode(data, 10**8, SMALL).size == decoded
+    assert images.decode(data, 10**8).size == size  # who names nothing that he wants gets all
+
+
+@pytest.mark.parametrize(("mode", "orientation"), [("RGB", 1), ("RGB", 6), ("L", 3), ("CMYK", 1)])
+def test_what_a_reduced_decoding_shows_is_what_the_whole_one_shows(mode: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = orientation
+    data = saved(shaded((1300, 1700)).convert(mode), "JPEG", quality=92, exif=exif)
+    assert max(images.decode(data, 10**8, SMALL).size) < 500
+    reduced = images.read(data, SMALL, 10**8).astype(float)
+    whole = np.asarray(images.centre_crop(images.decode(data, 10**8), SMALL)).astype(float)
+    assert np.abs(reduced - whole).mean() < 1.5
+    assert whole.std() > 20  # pictures that could differ
+
+
+def test_other_formats_are_decoded_whole(picture: Picture) -> None:
+    for kind in ("PNG", "WEBP", "TIFF"):
+        assert images.decode(picture(size=(700, 700), kind=kind), LIMIT, SMALL).size == (700, 700)
+
+
 def test_normalise_is_the_imagenet_formula() -> None:
     preprocessing = Preprocessing(image_size=16)
     pixels = torch.randint(0, 256, (2, 3, 16, 16), dtype=torch.uint8)

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -75,6 +76,24 @@ def test_the_tables_say_speed_accuracy_and_the_error_of_the_difference(load: Cal
     assert "Speed" not in text
 
 
+def test_a_time_counts_for_its_own_machine_and_only_where_no_other_work_ran(
+    load: Callable[[str], ModuleType],
+) -> None:
+    report = load("training_report")
+    seed, ours = (report.Run(name, 0, 1000.0, 1.0, 0.7, 1) for name in ("seed A", "product, as A"))
+    slow, disturbed = replace(ours, seconds=100.0, machine="slow"), replace(ours, seconds=500.0, load=0.6, seed=1)
+    text = report.report([seed, replace(ours, seconds=20.0), disturbed, replace(seed, machine="slow"), slow])
+    first, second = text.split("## On slow")
+    assert "| product, as A | 2 | 20 (20 to 20) |" in first
+    assert "- Recipe A: 50.0 times as fast" in first
+    assert "- Recipe A: 10.0 times as fast" in second
+
+
+def test_the_tables_are_those_of_the_runs_that_were_kept(load: Callable[[str], ModuleType]) -> None:
+    report = load("training_report")
+    assert (BENCHMARKS / "training.md").read_text(encoding="utf-8") == report.report(report.kept())
+
+
 def test_a_job_that_had_to_wait_for_other_work_counts_for_its_accuracy_and_not_for_its_time(
     load: Callable[[str], ModuleType],
 ) -> None:
@@ -91,7 +110,7 @@ def test_of_made_up_pictures_the_tables_tell_speed_and_no_accuracy(load: Callabl
     report = load("training_report")
     dogs = {"data": "dogs", "architecture": "resnet50"}
     runs = [report.Run(name, 0, 668.0, 1000.0, 0.01, 2**20, **dogs) for name in ("seed B", "product, as B")]
-    speed = report.report(runs).split("## Speed: the dog set's shape, resnet50")[1]
+    speed = report.report(runs).split("Speed on the dog set's shape, resnet50:")[1]
     assert "| seed B | 1 | 668 (668 to 668) | 1000 | 100 | means nothing | 1 MiB | - |" in speed
     assert "test accuracy:" not in speed
 

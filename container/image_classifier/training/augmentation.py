@@ -2,8 +2,7 @@
 
 Every draw is a function of (seed, epoch, picture), so a resumed job sees the same views. They are made picture by
 picture with Pillow, in the decoding threads: an affine grid of torch over a uint8 batch takes about twice the time on
-CPU cores. Pictures are decoded whole: reduced by the decoder, large ones change their first label too often. See
-tests/benchmarks/views.md.
+CPU cores. See tests/benchmarks/views.md.
 """
 
 import math
@@ -24,7 +23,7 @@ def prepare(image: Image.Image, kind: Kind, preprocessing: Preprocessing) -> Ima
     """What is the same for all views of an upright RGB picture: the centre crop, or a picture of moderate size."""
     if kind != "standard":
         return centre_crop(image, preprocessing)
-    scale = _SPARE * preprocessing.image_size / (preprocessing.crop_ratio * min(image.size))
+    scale = _SPARE * preprocessing.short_side / min(image.size)
     if scale >= 1:
         return image
     size = (round(scale * image.width), round(scale * image.height))

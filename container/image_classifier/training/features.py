@@ -64,7 +64,7 @@ class Extractor:
         return FeatureSource(kept["features"], torch.tensor(source.split.targets)[rows], source.seed, world)
 
     def _name(self, source: PictureSource) -> str:
-        facts = (source.preprocessing, source.max_pixels, _views(source), torch.__version__, "rows")
+        facts = (source.preprocessing, source.max_pixels, _views(source), torch.__version__, "rows, reduced")
         return f"{self.architecture}-{feature_store.key(self._backbone.state_dict(), source.split.paths, *facts)}"
 
     def _compute(self, source: PictureSource, label: str) -> dict[str, torch.Tensor]:

@@ -130,7 +130,7 @@ class PictureSource:
         return images.to_tensor(augment(image, kind, self.preprocessing, draws(self.seed, epoch, row)))
 
     def _prepared(self, path: Path, kind: Kind) -> Image.Image:
-        image = images.decode(path.read_bytes(), self.max_pixels)
+        image = images.decode(path.read_bytes(), self.max_pixels, self.preprocessing)
         return prepare(image, kind, self.preprocessing)
 
 
