@@ -160,11 +160,11 @@ def test_what_is_described_is_true_of_every_loaded_model(
 
     async def conversation(client: Client, _may_load: asyncio.Event) -> None:
         assert (await load(client, "ours", folder)).status == 200
-        assert "image/jpeg" in await accepted(client)
+        assert "image/*" in await accepted(client)
         assert (await load(client, "theirs", scripted)).status == 200
         assert await accepted(client) == {"*/*"}
         assert (await client.delete("/models/theirs")).status == 200
-        assert "image/jpeg" in await accepted(client)
+        assert "image/*" in await accepted(client)
 
     free(monkeypatch, 3 * NEEDED)
     talk(folder, conversation)
