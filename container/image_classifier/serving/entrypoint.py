@@ -75,6 +75,8 @@ def _size_up(settings: Settings) -> sizing.Sizing:
     sizes = sizing.compute(settings, folder, kind, 0 if kind else gpus, measured)
     for line in [*lines, *sizes.explain(), report.limits(settings)]:
         logger.info("%s", line)
+    for line in [] if settings.multi_model else report.cautions(folder, settings):
+        logger.warning("%s", line)
     return sizes
 
 
