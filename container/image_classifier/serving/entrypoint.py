@@ -13,7 +13,7 @@ from aiohttp import web
 
 from image_classifier.contract import Layout, Settings
 from image_classifier.errors import ExitCode, PlatformError, UserError, as_platform_error, exit_code, sentence
-from image_classifier.serving import engines, pace, private, report, sizing
+from image_classifier.serving import engines, java, pace, private, report, sizing
 from image_classifier.serving.front_door import Door, State
 from image_classifier.serving.http_server import Runner
 from image_classifier.serving.mms import ModelServer
@@ -81,7 +81,7 @@ async def _size_up(settings: Settings) -> sizing.Sizing:
     sizes = sizing.compute(settings, folder, kind, 0 if kind else gpus, measured)
     for line in [*lines, *sizes.explain(), report.limits(settings)]:
         logger.info("%s", line)
-    for line in [] if settings.multi_model else report.cautions(folder, settings):
+    for line in [*java.ignored(), *([] if settings.multi_model else report.cautions(folder, settings))]:
         logger.warning("%s", line)
     return sizes
 
