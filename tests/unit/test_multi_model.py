@@ -91,6 +91,19 @@ def test_what_does_not_fit_beside_others_is_507_with_the_sum(folder: Path, monke
     talk(folder, conversation)
 
 
+def test_what_was_loaded_is_told_with_its_engine_and_why(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def conversation(client: Client, _may_load: asyncio.Event) -> None:
+        assert (await load(client, "first", folder)).status == 200
+
+    free(monkeypatch, NEEDED)
+    caplog.set_level("INFO")
+    talk(folder, conversation)
+    assert f"Model: unknown with unknown classes in {folder} (1 files, 10.5 MB: weights), answered by" in caplog.text
+    assert "Engine: PyTorch fp32, as it was trained, on cpu; it has no compiled variants." in caplog.text
+
+
 def test_a_model_alone_is_always_tried(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def conversation(client: Client, _may_load: asyncio.Event) -> None:
         assert (await load(client, "first", folder)).status == 200
