@@ -19,12 +19,12 @@ from image_classifier.errors import PlatformError
 from image_classifier.serving import multi_model, probe, sizing
 from image_classifier.serving.front_door import State
 from image_classifier.serving.multi_model import MultiModelDoor
-from image_classifier.serving.sizing import MIB, MODEL_COPIES, WORKER_BASE
+from image_classifier.serving.sizing import COPIES, MIB, WORKER_BASE
 
 Client = TestClient[web.Request, web.Application]
 DOOR = web.AppKey("door", MultiModelDoor)
 WEIGHTS = 10 * MIB
-NEEDED = WORKER_BASE + MODEL_COPIES * WEIGHTS
+NEEDED = WORKER_BASE + round(COPIES[None] * WEIGHTS)
 
 
 def talk(folder: Path, conversation: Callable[[Client, asyncio.Event], Awaitable[None]]) -> None:
@@ -207,7 +207,7 @@ def test_a_broken_model_is_no_reason_to_say_507(folder: Path, config: str, monke
         assert (await load(client, "first", folder)).status == 200
         assert (await load(client, "second", folder)).status == 200
 
-    free(monkeypatch, NEEDED + MODEL_COPIES * MIB)
+    free(monkeypatch, NEEDED + round(COPIES[None] * MIB))
     talk(folder, conversation)
 
 
@@ -215,5 +215,5 @@ def test_a_compiled_model_needs_less(tmp_path: Path) -> None:
     path = compiled.path(tmp_path, Kind.INT8).with_suffix(".bin")
     path.parent.mkdir()
     path.write_bytes(bytes(MIB))
-    assert sizing.needed(tmp_path, Kind.INT8) == sizing.COMPILED_BASE + MODEL_COPIES * MIB
+    assert sizing.needed(tmp_path, Kind.INT8) == sizing.COMPILED_BASE + COPIES[Kind.INT8] * MIB
     assert sizing.needed(tmp_path, None) == WORKER_BASE
