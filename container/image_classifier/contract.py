@@ -137,7 +137,7 @@ class Settings(BaseModel):
     program: str = Field(
         "inference.py",
         alias="SAGEMAKER_PROGRAM",
-        description="The user's own inference script in the artifact's `code/`.",
+        description="The user's own inference script, in the artifact's `code/` or at its root.",
     )
     log_level: int = Field(
         20,

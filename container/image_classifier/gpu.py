@@ -4,10 +4,12 @@ The one home of driver facts. Sources: NVIDIA, "CUDA Compatibility" (minor versi
 `InferenceAmiVersion` of ProductionVariant and `TransformAmiVersion` of TransformResources; PyTorch's release matrix.
 """
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pynvml
 
@@ -29,10 +31,11 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Devices:
-    """The host's driver, and the GPUs that this container was given: perhaps none."""
+    """The host's driver, and the GPUs that this process may use: perhaps none."""
 
     driver: str
     gpus: tuple[Gpu, ...]
+    hidden: int = 0  # that this container was given, but that CUDA_VISIBLE_DEVICES does not show
 
     def describe(self) -> str:
         """GPUs and driver, as a phrase."""
@@ -99,7 +102,9 @@ def find(kernel_module: Path = _KERNEL_MODULE) -> Devices | None:
         driver = _driver_of_host(kernel_module)
         return Devices(driver, ()) if driver else None
     try:
-        return Devices(str(pynvml.nvmlSystemGetDriverVersion()), _gpus())
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        gpus = tuple(_gpu(handle) for handle in _visible(handles, os.environ.get("CUDA_VISIBLE_DEVICES")))
+        return Devices(str(pynvml.nvmlSystemGetDriverVersion()), gpus, len(handles) - len(gpus))
     except pynvml.NVMLError as error:
         raise PlatformError(f"A GPU does not answer its driver ({error}); restart or replace the instance.") from None
     finally:
@@ -111,16 +116,39 @@ def have_bf16(devices: Devices | None) -> bool:
     return devices is not None and all(gpu.capability >= _AMPERE for gpu in devices.gpus)
 
 
-def _gpus() -> tuple[Gpu, ...]:
-    handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-    return tuple(
-        Gpu(
-            name=str(pynvml.nvmlDeviceGetName(handle)),
-            capability=tuple(pynvml.nvmlDeviceGetCudaComputeCapability(handle)),
-            memory=int(pynvml.nvmlDeviceGetMemoryInfo(handle).total),
-        )
-        for handle in handles
+def _gpu(handle: Any) -> Gpu:
+    return Gpu(
+        name=str(pynvml.nvmlDeviceGetName(handle)),
+        capability=tuple(pynvml.nvmlDeviceGetCudaComputeCapability(handle)),
+        memory=int(pynvml.nvmlDeviceGetMemoryInfo(handle).total),
     )
+
+
+def _visible(handles: Sequence[Any], shown: str | None) -> Sequence[Any]:
+    """Those that CUDA, which NVIDIA's library knows nothing of, will use: all up to a name of none."""
+    if shown is None:
+        return handles
+    found = []
+    for name in map(str.strip, shown.split(",")):
+        handle = _named(handles, name)
+        if handle is None:
+            break
+        found.append(handle)
+        if name.startswith("MIG-"):  # a process can use one part of a GPU, and nothing else
+            break
+    return found
+
+
+def _named(handles: Sequence[Any], name: str) -> Any:
+    """The GPU with an index or the beginning of an id, the one that a part belongs to; None where there is none."""
+    if name.isdecimal():
+        return handles[int(name)] if int(name) < len(handles) else None
+    if name.startswith("MIG-"):
+        try:
+            return pynvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(pynvml.nvmlDeviceGetHandleByUUID(name))
+        except (pynvml.NVMLError_NotFound, pynvml.NVMLError_InvalidArgument):
+            return None
+    return next((handle for handle in handles if name and pynvml.nvmlDeviceGetUUID(handle).startswith(name)), None)
 
 
 def _driver_of_host(kernel_module: Path) -> str | None:
@@ -139,6 +167,10 @@ def fault(devices: Devices, cuda: str | None, built_for: Sequence[str] = ()) -> 
         cuda: CUDA version of the build (`torch.version.cuda`), such as `12.8`; None for a CPU build.
         built_for: its architectures (`torch.cuda.get_arch_list()`), such as `sm_80`; empty when unknown.
     """
+    if not devices.gpus and devices.hidden:
+        return Fault(
+            f"CUDA_VISIBLE_DEVICES shows none of the {devices.hidden} GPU(s) here", "name some of them, or unset it"
+        )
     if not devices.gpus:
         return Fault(
             f"the host has NVIDIA driver {devices.driver}, but this container was given no GPU",

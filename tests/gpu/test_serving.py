@@ -1,5 +1,6 @@
 """`serve` on a GPU: its size, its answers, its memory."""
 
+import asyncio
 import base64
 import json
 from collections.abc import Callable, Iterator
@@ -103,7 +104,7 @@ def ask(folder: Path, body: bytes) -> int:
 
 def test_another_process_measures_the_gpu_and_a_batch_pays(large: Path, trained: Path) -> None:
     for folder in (large, trained / "model"):
-        measured = pace.ask(folder, "cuda:0", 1, 300)
+        measured = asyncio.run(pace.ask(folder, "cuda:0", 1, 300))
         assert measured is not None
         assert measured.seconds[1] > 0
     assert measured.batch > 1  # a small network on small pictures: launching kernels is all it costs

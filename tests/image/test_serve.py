@@ -68,7 +68,7 @@ class TestReadiness:
         [
             r"Packages: Python 3\.\d+\.\d+, torch \S+, torchvision \S+, openvino \S+, multi-model-server \S+, .*\.",
             r"Device: .+\.",
-            r"Model: resnet18 with 6 classes in /\S+ \(\d+ files, \d+\.\d MB\), answered by our own handler\.",
+            r"Model: resnet18 with 6 classes in /\S+ \(\d+ files, \d+\.\d MB: .*\), answered by our own handler\.",
             r"Engine: .+, on \S+; .+\.",
             r"Workers: \d+ with \d+ thread\(s\) each.* \(.*\d+ cores; \d+ MiB memory / \d+ MiB a worker = .+\)\.",
             r"Limits: body 6 MiB either way; \d+ requests at work, .*, \d+ waiting; .* \d+ MiB in all, .+\.",

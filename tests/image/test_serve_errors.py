@@ -89,6 +89,7 @@ def test_serve_refuses_a_model(
         ("SAGEMAKER_BIND_TO_PORT", "70000"),
         ("SAGEMAKER_MODEL_SERVER_WORKERS", "0"),
         ("CLASSIFIER_TOP_K", "-1"),
+        ("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", "text/html"),
     ],
 )
 def test_serve_refuses_an_environment_variable(name: str, value: str, model: Path, tmp_path: Path) -> None:

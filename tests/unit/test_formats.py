@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from image_classifier.contract import Settings
-from image_classifier.errors import RequestError
+from image_classifier.errors import RequestError, UserError
 from image_classifier.serving import formats
 from image_classifier.serving.formats import Body, Options, Output, check_content_type, choose, choose_output
 
@@ -25,6 +25,8 @@ def refused(call: object, *arguments: object) -> RequestError:
     [
         *((name, Body.PICTURE) for name in formats.PICTURES),
         ("IMAGE/JPEG", Body.PICTURE),
+        ("image/pjpeg", Body.PICTURE),
+        ("image/heic", Body.PICTURE),
         ("image/png; charset=binary", Body.PICTURE),
         (" image/webp ", Body.PICTURE),
         ("application/json", Body.JSON),
@@ -37,11 +39,19 @@ def test_every_media_type_says_what_the_body_holds(header: str, body: Body) -> N
     assert check_content_type(header) is body
 
 
-@pytest.mark.parametrize("header", [None, "", "text/plain", "text/csv", "image/svg+xml", "image", ";", "video/mp4"])
+@pytest.mark.parametrize(
+    "header",
+    [None, "", "text/plain", "text/csv", "image/svg+xml", "Image/SVG+XML; x=1", "image", "image/", ";", "video/mp4"],
+)
 def test_anything_else_is_415_with_what_is_accepted(header: str | None) -> None:
     error = refused(check_content_type, header)
     assert (error.status, error.code) == (415, "unsupported_media_type")
-    assert "image/jpeg" in error.message
+    assert "image/*" in error.message
+
+
+@given(subtype=st.from_regex(r"[A-Za-z0-9!#$&^_.+-]{1,60}", fullmatch=True).filter(lambda s: s.lower() != "svg+xml"))
+def test_whatever_kind_of_picture_is_said_the_bytes_decide(subtype: str) -> None:
+    assert check_content_type(f"image/{subtype}") is Body.PICTURE
 
 
 @pytest.mark.parametrize(
@@ -54,6 +64,7 @@ def test_anything_else_is_415_with_what_is_accepted(header: str | None) -> None:
         ("application/json", Output.JSON),
         ("Application/JSON", Output.JSON),
         ("application/json; charset=utf-8", Output.JSON),
+        ('application/json;charset="utf-8"', Output.JSON),
         ("application/json;verbose", Output.VERBOSE),
         ("application/json; verbose", Output.VERBOSE),
         ("text/html, application/json;q=0.5", Output.JSON),
@@ -68,6 +79,7 @@ def test_anything_else_is_415_with_what_is_accepted(header: str | None) -> None:
         ("text/*", Output.CSV),
         ("text/csv; header=absent", Output.CSV),
         ("text/csv; header=present", Output.CSV_HEADER),
+        ('text/csv; header="present"', Output.CSV_HEADER),
         ("text/csv; charset=utf-8; header=present", Output.CSV_HEADER),
         ("text/csv;q=0.9, application/jsonlines;q=0.95", Output.LINES),
     ],
@@ -105,12 +117,25 @@ def test_an_option_that_there_is_not_is_refused_with_those_that_there_are() -> N
     ("header", "output"),
     [
         ("*/*, application/json;q=0", Output.CSV),
+        ("*/*, application/json;charset=utf-8;q=0", Output.CSV),
         ("application/*, application/json;q=0, text/csv;q=0.1", Output.CSV),
         ("application/json;verbose;q=0, application/json", Output.JSON),
     ],
 )
 def test_what_the_caller_refuses_is_never_sent(header: str, output: Output) -> None:
     assert choose_output(header, Output.JSON) is output
+
+
+@pytest.mark.parametrize("default", ["*/*", "text/*;q=0.5", "application/x-ndjson", "text/html, text/csv", *Output])
+def test_a_default_that_can_be_met_is_one(default: str) -> None:
+    formats.check_default(default)
+    assert choose_output("", default) in Output
+
+
+@pytest.mark.parametrize("default", ["text/html", "image/*", "json", "text/csv;q=0"])
+def test_a_default_that_cannot_be_met_is_refused_with_what_can(default: str) -> None:
+    with pytest.raises(UserError, match=r"ACCEPT='.*' cannot be used: ask for one of application/json, .*\.$"):
+        formats.check_default(default)
 
 
 @pytest.mark.parametrize("header", [None, "", "*/*", "text/*, */*;q=0.1"])

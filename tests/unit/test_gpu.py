@@ -101,6 +101,39 @@ def test_nvidias_library_is_asked(tmp_path: Path, python: Run) -> None:
     assert done.stdout == f"{wanted}\n", done.stderr
 
 
+@pytest.mark.parametrize(
+    ("said", "seen"),
+    [
+        (None, (0, 1, 2, 3)),
+        ("2", (2,)),
+        ("3, 1", (3, 1)),
+        ("0,7,1", (0,)),  # as CUDA does it: what comes after one that there is not is not seen either
+        ("1,-1,2", (1,)),
+        ("GPU-b1,GPU-d", (1, 3)),
+        ("GPU-z", ()),
+        ("MIG-1,MIG-2", (3,)),  # a process sees one part
+        ("MIG-7", ()),
+        ("", ()),
+        ("-1", ()),
+        ("none", ()),
+    ],
+)
+def test_only_what_cuda_shows_is_there(said: str | None, seen: tuple[int, ...], tmp_path: Path, python: Run) -> None:
+    folder = str(nvml.library(tmp_path).parent)
+    environment = nvml.environment("535.183.01", NVML_COUNT="4") | (
+        {} if said is None else {"CUDA_VISIBLE_DEVICES": said}
+    )
+    done = python("-c", ASK, "/nowhere", LD_LIBRARY_PATH=folder, **environment)
+    names = [f"Tesla T4 {index}" if index else "Tesla T4" for index in seen]
+    gpus = tuple(Gpu(name, (7, 5), 16 << 30) for name in names)
+    assert done.stdout == f"{Devices('535.183.01', gpus, 4 - len(gpus))}\n", done.stderr
+
+
+def test_gpus_that_are_hidden_are_no_missing_ones() -> None:
+    fault = str(gpu.fault(Devices("550.54.14", (), 4), "12.8"))
+    assert fault == "CUDA_VISIBLE_DEVICES shows none of the 4 GPU(s) here; name some of them, or unset it."
+
+
 def test_a_gpu_that_is_lost_is_one_sentence(tmp_path: Path, python: Run) -> None:
     folder = str(nvml.library(tmp_path).parent)
     done = python("-c", ASK, "/nowhere", LD_LIBRARY_PATH=folder, **nvml.environment("535.183.01", NVML_LOST="1"))

@@ -11,7 +11,7 @@ from calls import ask, context
 from image_classifier import artifact
 from image_classifier.errors import UserError
 from image_classifier.images import Preprocessing
-from image_classifier.serving import handler, wire
+from image_classifier.serving import engines, handler, wire
 from image_classifier.training.dataset import Split
 from image_classifier.training.evaluation import Evaluator
 from image_classifier.training.sources import PictureSource
@@ -136,3 +136,13 @@ def test_a_request_without_a_model_is_an_error(monkeypatch: pytest.MonkeyPatch, 
 def test_the_artifact_s_preprocessing_is_used(model: Path) -> None:
     config = handler._service._engine.config  # type: ignore[union-attr]
     assert config.preprocessing == Preprocessing(image_size=32)
+
+
+def test_a_default_accept_that_nobody_can_meet_is_refused_before_the_model_is_loaded(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT", "text/html")
+    monkeypatch.setattr(engines, "load", pytest.fail)
+    wanted = r"SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT='text/html' cannot be used: .* application/json;verbose, .*\.$"
+    with pytest.raises(UserError, match=wanted):
+        handler.handle(None, context(trained / "model"))

@@ -170,3 +170,14 @@ def test_a_process_that_does_not_start_is_tried_again(models: Path, monkeypatch:
         assert server.ready_workers(name) == 1
 
     run(models, talk)
+
+
+def test_variables_that_were_copied_from_another_image_do_not_move_it(
+    models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def talk(server: ModelServer) -> None:
+        assert await server.answers()
+
+    monkeypatch.setenv("MMS_MANAGEMENT_ADDRESS", "http://127.0.0.1:0")
+    monkeypatch.setenv("MMS_CONFIG_FILE", "/etc/sagemaker-mms.properties")
+    run(models, talk)

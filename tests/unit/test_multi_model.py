@@ -19,12 +19,12 @@ from image_classifier.errors import PlatformError
 from image_classifier.serving import multi_model, probe, sizing
 from image_classifier.serving.front_door import State
 from image_classifier.serving.multi_model import MultiModelDoor
-from image_classifier.serving.sizing import MIB, MODEL_COPIES, WORKER_BASE
+from image_classifier.serving.sizing import COPIES, MIB, WORKER_BASE
 
 Client = TestClient[web.Request, web.Application]
 DOOR = web.AppKey("door", MultiModelDoor)
 WEIGHTS = 10 * MIB
-NEEDED = WORKER_BASE + MODEL_COPIES * WEIGHTS
+NEEDED = WORKER_BASE + round(COPIES[None] * WEIGHTS)
 
 
 def talk(folder: Path, conversation: Callable[[Client, asyncio.Event], Awaitable[None]]) -> None:
@@ -89,6 +89,19 @@ def test_what_does_not_fit_beside_others_is_507_with_the_sum(folder: Path, monke
 
     free(monkeypatch, NEEDED)
     talk(folder, conversation)
+
+
+def test_what_was_loaded_is_told_with_its_engine_and_why(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def conversation(client: Client, _may_load: asyncio.Event) -> None:
+        assert (await load(client, "first", folder)).status == 200
+
+    free(monkeypatch, NEEDED)
+    caplog.set_level("INFO")
+    talk(folder, conversation)
+    assert f"Model: unknown with unknown classes in {folder} (1 files, 10.5 MB: weights), answered by" in caplog.text
+    assert "Engine: PyTorch fp32, as it was trained, on cpu; it has no compiled variants." in caplog.text
 
 
 def test_a_model_alone_is_always_tried(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,11 +173,11 @@ def test_what_is_described_is_true_of_every_loaded_model(
 
     async def conversation(client: Client, _may_load: asyncio.Event) -> None:
         assert (await load(client, "ours", folder)).status == 200
-        assert "image/jpeg" in await accepted(client)
+        assert "image/*" in await accepted(client)
         assert (await load(client, "theirs", scripted)).status == 200
         assert await accepted(client) == {"*/*"}
         assert (await client.delete("/models/theirs")).status == 200
-        assert "image/jpeg" in await accepted(client)
+        assert "image/*" in await accepted(client)
 
     free(monkeypatch, 3 * NEEDED)
     talk(folder, conversation)
@@ -194,7 +207,7 @@ def test_a_broken_model_is_no_reason_to_say_507(folder: Path, config: str, monke
         assert (await load(client, "first", folder)).status == 200
         assert (await load(client, "second", folder)).status == 200
 
-    free(monkeypatch, NEEDED + MODEL_COPIES * MIB)
+    free(monkeypatch, NEEDED + round(COPIES[None] * MIB))
     talk(folder, conversation)
 
 
@@ -202,5 +215,5 @@ def test_a_compiled_model_needs_less(tmp_path: Path) -> None:
     path = compiled.path(tmp_path, Kind.INT8).with_suffix(".bin")
     path.parent.mkdir()
     path.write_bytes(bytes(MIB))
-    assert sizing.needed(tmp_path, Kind.INT8) == sizing.COMPILED_BASE + MODEL_COPIES * MIB
+    assert sizing.needed(tmp_path, Kind.INT8) == sizing.COMPILED_BASE + COPIES[Kind.INT8] * MIB
     assert sizing.needed(tmp_path, None) == WORKER_BASE

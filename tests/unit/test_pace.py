@@ -1,14 +1,21 @@
 """How many requests are answered together: the arithmetic, and the measurement in a process of its own."""
 
+import asyncio
+import os
 import re
+import signal
+import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from image_classifier import machine
 from image_classifier.contract import Settings
+from image_classifier.errors import ExitCode
 from image_classifier.serving import entrypoint, pace, report, sizing
 from image_classifier.serving.engines import CPU, Choice
 from image_classifier.serving.pace import BOUND, SIZES, Pace
@@ -80,19 +87,20 @@ def test_a_worker_gets_what_was_measured_unless_told_otherwise(
 
 def test_another_process_measures_the_model(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLASSIFIER_ENGINE", "eager")
-    measured = pace.ask(trained / "model", CPU, 1, 120)
+    measured = asyncio.run(pace.ask(trained / "model", CPU, 1, 120))
     assert measured is not None
     assert tuple(measured.seconds) == SIZES
     assert all(seconds > 0 for seconds in measured.seconds.values())
 
 
 @pytest.mark.parametrize(
-    ("patience", "reason"), [(120, "could not be measured: No model in "), (0.01, "could not be measured: .*timed out")]
+    ("patience", "reason"),
+    [(120, "could not be measured: No model in "), (0.01, r"could not be measured: it took longer than 0\.01 s")],
 )
 def test_what_cannot_be_measured_is_said_and_no_batches_are_made(
     tmp_path: Path, patience: float, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    assert pace.ask(tmp_path, CPU, 1, patience) is None
+    assert asyncio.run(pace.ask(tmp_path, CPU, 1, patience)) is None
     assert re.search(reason, caplog.text)
 
 
@@ -111,8 +119,33 @@ def test_the_start_measures_on_a_gpu_only_and_says_so(
     choice = Choice(None, device, "so it is") if device else None
     monkeypatch.setattr(report, "devices", lambda: (int(device == "cuda:0"), "Device: a stand-in."))
     monkeypatch.setattr(report, "engine", lambda *_: choice)
-    monkeypatch.setattr(pace, "ask", lambda *_: FAST)
-    sized = entrypoint._size_up(Settings.from_environment({"SAGEMAKER_BASE_DIR": str(tmp_path), **environ}))
+    monkeypatch.setattr(pace, "ask", lambda *_: asyncio.sleep(0, FAST))
+    settings = Settings.from_environment({"SAGEMAKER_BASE_DIR": str(tmp_path), **environ})
+    sized = asyncio.run(entrypoint._size_up(settings))
     assert sized.batch == batch
     assert ("Measured: a forward pass takes 4.0 ms for 1" in caplog.text) is (batch == 16)
     assert ("Batches: up to" in caplog.text) is (batch > 1)
+
+
+def test_a_signal_while_it_is_measured_ends_the_start_and_the_measuring(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow, said = tmp_path / "python", tmp_path / "pid"
+    slow.write_text(f"#!/bin/sh\necho $$ >{said}\nexec sleep 20\n")
+    slow.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(slow))
+    monkeypatch.setattr(report, "devices", lambda: (1, "Device: a stand-in."))
+    monkeypatch.setattr(report, "engine", lambda *_: Choice(None, "cuda:0", "so it is"))
+    settings = Settings.from_environment({"SAGEMAKER_BASE_DIR": str(tmp_path)})
+
+    async def signalled() -> ExitCode:
+        serving = asyncio.create_task(entrypoint.serve(settings))
+        while not said.exists() or not said.read_text():
+            await asyncio.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return await serving
+
+    start = time.monotonic()
+    assert asyncio.run(signalled()) is ExitCode.OK
+    assert time.monotonic() - start < 10
+    assert not psutil.pid_exists(int(said.read_text()))

@@ -15,14 +15,14 @@ from image_classifier.serving import sizing
 from image_classifier.serving.sizing import (
     BUFFER,
     COMPILED_BASE,
+    COPIES,
     DOOR,
+    FORMS,
     HELD,
     JAVA_BASE,
     JAVA_COPIES,
     LARGE_COPIES,
     MIB,
-    MODEL_COPIES,
-    WIDE_COPIES,
     WORKER_BASE,
     Sizing,
 )
@@ -87,8 +87,8 @@ def test_what_is_planned_fits(
         patch.setattr(machine, "temporary", lambda: temporary)
         patch.setattr(sizing, "_size", lambda _folder, _kind: model * MIB)
         sizes = sizing.compute(Settings.from_environment({"SAGEMAKER_MAX_PAYLOAD_IN_MB": str(payload)}), Path(), kind)
-    copies = MODEL_COPIES + (WIDE_COPIES if sizes.alone > sizes.threads else 0)
-    workers = sizes.workers * ((COMPILED_BASE if kind else WORKER_BASE) + copies * model * MIB)
+    copies = COPIES[kind] * (FORMS if sizes.alone > sizes.threads else 1)
+    workers = sizes.workers * ((COMPILED_BASE if kind else WORKER_BASE) + round(copies * model * MIB))
     door = DOOR + HELD * (sizes.queue + sizes.dispatched)
     large = sizes.uploads * LARGE_COPIES * payload * MIB + (sizes.files if temporary.in_memory else 0)
     assert sizes.planned == workers + sizes.heap + sizes.direct + door + large
@@ -126,9 +126,9 @@ def test_many_models_have_one_worker_each(compute: Compute) -> None:
 def test_the_sums_are_explained(compute: Compute) -> None:
     workers, limits, java, memory = compute(2, 8192 * MIB, 10 * MIB).explain()
     assert workers == (
-        "Workers: 2 with 1 thread(s) each (2 cores; 8192 MiB memory / 670 MiB a worker = 640 + 3 x model of 10 MiB)."
+        "Workers: 2 with 1 thread(s) each (2 cores; 8192 MiB memory / 852 MiB a worker = 832 + 2 x model of 10 MiB)."
     )
-    assert memory == "Memory: 1850 of 8192 MiB = workers 1340 + Java 280 + front door 64 + bodies 130 + large ones 36."
+    assert memory == "Memory: 2214 of 8192 MiB = workers 1704 + Java 280 + front door 64 + bodies 130 + large ones 36."
     assert limits == (
         "Limits: body 6 MiB either way; 4 requests at work, 2 of them larger than 1 MiB, 100 waiting; "
         "larger ones lie in files of at most 10000 MiB in all, on disk."
@@ -153,8 +153,36 @@ def test_on_the_smallest_machine_one_worker_is_planned_and_what_is_short_is_said
     assert sizes.explain()[-1].endswith("; that is too little if all is used at a time, give it more.")
 
 
-def test_the_plan_of_an_eager_worker_covers_what_was_measured(compute: Compute) -> None:
-    assert compute(2, 8192 * MIB, 43 * MIB).each >= 726 * MIB  # ResNet-18, tests/benchmarks/serving.md
+# Resident memory of a worker on 2 cores, in MiB, after some pictures one by one: 100 classes, random weights, made as
+# tests/benchmarks/serving.py makes them. Mapped libraries, which the kernel holds once for all workers, are in it; on
+# the machine of tests/benchmarks/serving.md up to 140 MiB less of them were.
+MEASURED = [
+    # what runs it, MiB of its files, with one form of the network, and with a second one
+    ("resnet18", Kind.INT8, 10.7, 176, 211),
+    ("resnet50", Kind.INT8, 22.7, 208, 274),
+    ("vit_b_16", Kind.INT8, 82.7, 376, 609),
+    ("convnext_base", Kind.INT8, 83.9, 382, 620),
+    ("resnet18", Kind.FP32, 42.8, 242, 341),
+    ("resnet50", Kind.FP32, 90.3, 342, 541),
+    ("vit_b_16", Kind.FP32, 327.3, 827, 1512),
+    ("convnext_base", Kind.FP32, 333.8, 850, 1556),
+    ("resnet18", None, 42.9, 863, 863),
+    ("resnet50", None, 90.7, 927, 927),
+    ("vit_b_16", None, 327.6, 1163, 1163),
+    ("convnext_base", None, 334.5, 1175, 1175),
+]
+
+
+@pytest.mark.parametrize(("network", "kind", "size", "one", "two"), MEASURED)
+def test_the_plan_of_a_worker_covers_what_was_measured_and_not_much_more(
+    network: str, kind: Kind | None, size: float, one: int, two: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine, "cores", lambda: 2)
+    monkeypatch.setattr(machine, "memory_limit", lambda: 16_384 * MIB)
+    monkeypatch.setattr(sizing, "_size", lambda _folder, _kind: round(size * MIB))
+    for measured, environ in ((one, {"OMP_NUM_THREADS": "1"}), (two, {})):
+        planned = sizing.compute(Settings.from_environment(environ), Path(network), kind).each / MIB
+        assert measured <= planned <= 1.35 * measured
 
 
 @pytest.mark.parametrize("kind", [None, *Kind])
@@ -166,7 +194,7 @@ def test_a_model_that_is_missing_counts_as_empty(kind: Kind | None, tmp_path: Pa
     ("kind", "memory", "environ", "alone"),
     [
         (Kind.INT8, 8192, {}, 2),
-        (Kind.INT8, 1216, {}, 1),  # no room for a second form of the network
+        (Kind.INT8, 900, {}, 1),  # no room for a second form of the network
         (Kind.INT8, 8192, {"OMP_NUM_THREADS": "1"}, 1),
         (None, 8192, {}, 1),  # torch keeps the threads that it was given
     ],

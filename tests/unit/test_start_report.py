@@ -67,3 +67,45 @@ def test_the_limits_of_a_request_are_told() -> None:
     line = report.limits(Settings.from_environment({"CLASSIFIER_MAX_RECORDS": "7", "SAGEMAKER_BATCH": "true"}))
     assert "at most 7 pictures of 50 million pixels each" in line
     assert line.endswith("504 after 595 s.")
+
+
+def test_the_files_of_the_artifact_are_listed(tmp_path: Path) -> None:
+    settings = Settings.from_environment({})
+    assert "(0 files, 0.0 MB), answered by our own handler." in report.model(tmp_path, settings)
+    (tmp_path / "code").mkdir()
+    for name in ("config.json", "code/inference.py"):
+        (tmp_path / name).touch()
+    script = tmp_path / "code/inference.py"
+    assert f"(2 files, 0.0 MB: code/inference.py, config.json), answered by {script}." in report.model(
+        tmp_path, settings
+    )
+    for number in range(12):
+        (tmp_path / f"x{number:02}").touch()
+    assert "config.json, x00, x01, x02, x03, x04, x05, x06, x07, x08, x09 and 2 more), " in report.model(
+        tmp_path, settings
+    )
+
+
+def cautions(folder: Path, **environ: str) -> list[str]:
+    return report.cautions(folder, Settings.from_environment(environ))
+
+
+def test_a_program_that_is_not_there_is_told_with_what_answers_instead(tmp_path: Path) -> None:
+    assert cautions(tmp_path) == []
+    (told,) = cautions(tmp_path, SAGEMAKER_PROGRAM="train.py")
+    assert told.startswith(f"SAGEMAKER_PROGRAM=train.py is neither in {tmp_path}/code nor in {tmp_path}: ")
+    assert "our own handler answers" in told
+    (tmp_path / "train.py").touch()
+    assert cautions(tmp_path, SAGEMAKER_PROGRAM="train.py") == []
+
+
+def test_requirements_that_nobody_installs_are_told_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "requirements.txt").touch()
+    assert cautions(tmp_path) == [], "no script asks for them"
+    (tmp_path / "inference.py").touch()
+    (told,) = cautions(tmp_path)
+    assert told.startswith(f"{tmp_path}/requirements.txt is not installed: ")
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "requirements.txt").touch()
+    (tmp_path / "inference.py").unlink()
+    assert cautions(tmp_path)[0].startswith(f"{tmp_path}/code/requirements.txt is not installed: ")

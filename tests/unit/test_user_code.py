@@ -16,7 +16,7 @@ from image_classifier.errors import UserError
 from image_classifier.serving import handler, user_code, wire
 
 Picture = Callable[..., bytes]
-Serve = Callable[[str], Callable[..., tuple[int, str, str]]]
+Serve = Callable[..., Callable[..., tuple[int, str, str]]]
 
 
 @pytest.fixture
@@ -30,9 +30,9 @@ def serve(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ite
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.setattr(handler, "_service", None)
 
-    def load(script: str) -> Callable[..., tuple[int, str, str]]:
-        (model / "code").mkdir()
-        (model / "code" / f"{name}.py").write_text(script, encoding="utf-8")
+    def load(script: str, place: str = "code") -> Callable[..., tuple[int, str, str]]:
+        (model / place).mkdir(exist_ok=True)
+        (model / place / f"{name}.py").write_text(script, encoding="utf-8")
         loading = Context("model", str(model), {}, 1, None, "1.1.11")
         loading.request_processor = [RequestProcessor({})]
         handler.handle(None, loading)
@@ -56,6 +56,8 @@ def test_a_script_is_found_only_under_its_name(tmp_path: Path) -> None:
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "other.py").touch()
     assert user_code.find(tmp_path, settings) is None
+    (tmp_path / "inference.py").touch()  # as older toolkits had it
+    assert user_code.find(tmp_path, settings) == tmp_path / "inference.py"
     (tmp_path / "code" / "inference.py").touch()
     assert user_code.find(tmp_path, settings) == tmp_path / "code" / "inference.py"
     for program in ("other.py", "other", "code/other.py"):
@@ -67,6 +69,11 @@ def test_a_script_that_leaves_everything_out_answers_as_we_do(serve: Serve, pict
     status, kind, text = serve("# nothing of its own\n")(picture())
     assert (status, kind) == (200, "application/json")
     assert sorted(json.loads(text)["topk_labels"]) == ["amber", "blue", "dark grey"]
+
+
+def test_a_script_at_the_root_of_the_artifact_answers(serve: Serve) -> None:
+    ask = serve("def transform_fn(model, data, content_type, accept): return 'from the root', 'text/plain'\n", ".")
+    assert ask(b"") == (200, "text/plain", "from the root")
 
 
 def test_all_four_functions_are_called(serve: Serve) -> None:

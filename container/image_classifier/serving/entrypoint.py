@@ -5,13 +5,15 @@ import logging
 import resource
 import signal
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import TypeVar
 
 from aiohttp import web
 
 from image_classifier.contract import Layout, Settings
 from image_classifier.errors import ExitCode, PlatformError, UserError, as_platform_error, exit_code, sentence
-from image_classifier.serving import engines, pace, private, report, sizing
+from image_classifier.serving import engines, java, pace, private, report, sizing
 from image_classifier.serving.front_door import Door, State
 from image_classifier.serving.http_server import Runner
 from image_classifier.serving.mms import ModelServer
@@ -22,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 DRAIN_SECONDS = 25  # SageMaker kills 30 s after SIGTERM
 REAP_SECONDS = 1.0
+Given = TypeVar("Given")
 
 
 def main() -> None:
@@ -47,13 +50,16 @@ async def serve(settings: Settings) -> ExitCode:
     """
     stop = _stop_event()
     with private.folder() as folder:
-        server = ModelServer(folder, settings, _size_up(settings))
+        sizes = await _unless(stop, _size_up(settings))
+        if sizes is None:
+            return ExitCode.OK
+        server = ModelServer(folder, settings, sizes)
         _allow_many_connections()
         door = (MultiModelDoor if settings.multi_model else SingleModelDoor)(settings, server)
         runner = Runner(door.application(), shutdown_timeout=1)
         try:
             await _open(runner, settings.host, settings.port)
-            await _run(door, server, stop)
+            await _unless(stop, _live(door, server))
             await _drain(door, runner)
             return ExitCode.OK
         finally:
@@ -61,7 +67,7 @@ async def serve(settings: Settings) -> ExitCode:
             await server.stop()
 
 
-def _size_up(settings: Settings) -> sizing.Sizing:
+async def _size_up(settings: Settings) -> sizing.Sizing:
     """Look at machine and model, and say what will serve it."""
     folder = Layout(settings.base_dir).model
     gpus, described = report.devices()
@@ -70,19 +76,21 @@ def _size_up(settings: Settings) -> sizing.Sizing:
     lines = [report.packages(), described]
     lines += [] if settings.multi_model else [report.model(folder, settings)]
     lines += [choice.describe()] if choice else []
-    measured = _pace(settings, folder, choice)
+    measured = await _pace(settings, folder, choice)
     lines += [measured.describe()] if measured else []
     sizes = sizing.compute(settings, folder, kind, 0 if kind else gpus, measured)
     for line in [*lines, *sizes.explain(), report.limits(settings)]:
         logger.info("%s", line)
+    for line in [*java.ignored(), *([] if settings.multi_model else report.cautions(folder, settings))]:
+        logger.warning("%s", line)
     return sizes
 
 
-def _pace(settings: Settings, folder: Path, choice: engines.Choice | None) -> pace.Pace | None:
+async def _pace(settings: Settings, folder: Path, choice: engines.Choice | None) -> pace.Pace | None:
     """What batches take on a GPU; None where there are none, or their size was said."""
     if choice is None or choice.device == engines.CPU or settings.batch_size:
         return None
-    return pace.ask(folder, choice.device, settings.threads or 1, settings.startup_seconds)
+    return await pace.ask(folder, choice.device, settings.threads or 1, settings.startup_seconds)
 
 
 def _allow_many_connections() -> None:
@@ -108,21 +116,20 @@ async def _open(runner: web.BaseRunner, host: str, port: int) -> None:
     logger.info("Listening on port %d; /ping answers 503 until the model is loaded.", port)
 
 
-async def _run(door: SingleModelDoor | MultiModelDoor, server: ModelServer, stop: asyncio.Event) -> None:
-    """Load and watch until a signal; a failed load, the end of all workers and the end of MMS are errors."""
-    stopping = asyncio.create_task(stop.wait())
-    living = asyncio.create_task(_live(door, server))
+async def _unless(stop: asyncio.Event, work: Coroutine[None, None, Given]) -> Given | None:
+    """What work gives; None where a signal came first, which ends it."""
+    stopping, working = asyncio.create_task(stop.wait()), asyncio.create_task(work)
     try:
-        await asyncio.wait({living, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if living.done() and not stop.is_set():
-            living.result()
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        return working.result() if working.done() and not stop.is_set() else None
     finally:
         stopping.cancel()
-        living.cancel()
+        working.cancel()
+        await asyncio.wait({working})
 
 
 async def _live(door: SingleModelDoor | MultiModelDoor, server: ModelServer) -> None:
-    """Load; then go on until the first of these ends, with its error."""
+    """Load and watch: a failed load, the end of all workers and the end of MMS are errors."""
     await door.load()
     tasks = [asyncio.create_task(endless) for endless in (door.watch(), _reap(server), _until_ended(server))]
     try:

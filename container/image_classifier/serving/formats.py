@@ -8,7 +8,7 @@ from email.message import Message
 from enum import StrEnum
 
 from image_classifier.contract import Settings
-from image_classifier.errors import RequestError
+from image_classifier.errors import RequestError, UserError
 from image_classifier.serving import wire
 
 
@@ -31,18 +31,8 @@ class Output(StrEnum):
     CSV_HEADER = "text/csv;header=present"
 
 
-PICTURES = (
-    "image/jpeg",
-    "image/jpg",
-    "image/png",
-    "image/webp",
-    "image/gif",
-    "image/bmp",
-    "image/tiff",
-    "image/avif",
-    "application/x-image",
-    "application/octet-stream",
-)
+_ANY_IMAGE, _DRAWING = "image/*", "image/svg+xml"  # of which kind a picture is, its bytes say; SVG has no pixels
+PICTURES = (_ANY_IMAGE, "application/x-image", "application/octet-stream")
 LINES = ("application/jsonlines", "application/jsonl", "application/x-jsonlines", "application/x-ndjson")
 ACCEPTED: Mapping[str, Body] = {
     **dict.fromkeys(PICTURES, Body.PICTURE),
@@ -131,10 +121,12 @@ def check_content_type(header: str | None, accepted: Mapping[str, Body] = ACCEPT
         RequestError: 415, naming what is accepted.
     """
     media_type = (header or "").partition(";")[0].strip().lower()
-    if media_type in accepted:
-        return accepted[media_type]
+    is_image = re.fullmatch(r"image/\S+", media_type) and media_type != _DRAWING
+    if body := accepted.get(_ANY_IMAGE if is_image else media_type):
+        return body
     said = f"Content-Type {media_type} is" if media_type else "A request without Content-Type is"
-    raise RequestError(415, "unsupported_media_type", f"{said} not accepted; send one of {', '.join(accepted)}.")
+    offered = f"{', '.join(accepted)}, but no SVG"
+    raise RequestError(415, "unsupported_media_type", f"{said} not accepted; send one of {offered}.")
 
 
 def _boundary(content_type: str) -> str:
@@ -150,6 +142,19 @@ def default_output(body: Body, default_accept: str) -> str:
     """The answer's format when the caller leaves it open: JSON lines are answered in kind."""
     in_kind = body is Body.LINES and default_accept == Output.JSON
     return Output.LINES if in_kind else default_accept
+
+
+def check_default(default_accept: str) -> None:
+    """Refuse a default that nobody's request could be answered with.
+
+    Raises:
+        UserError: names what can be had.
+    """
+    try:
+        choose_output("", default_accept)
+    except RequestError:
+        said = f"Environment variable SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT={default_accept!r} cannot be used"
+        raise UserError(f"{said}: ask for one of {', '.join(Output)}.") from None
 
 
 def choose_output(header: str | None, default: str) -> Output:
@@ -170,9 +175,9 @@ def choose_output(header: str | None, default: str) -> Output:
 def _by_preference(header: str) -> list[tuple[float, str]]:
     weighted = []
     for position, part in enumerate(header.split(",")):
-        media_range, *parameters = (piece.strip().lower() for piece in part.split(";"))
+        media_range, *parameters = (piece.strip().lower().replace('"', "") for piece in part.split(";"))
         weight = next((_weight(p) for p in parameters if p.startswith("q=")), 1.0)
-        rest = [p for p in parameters if not p.startswith("q=")]
+        rest = [p for p in parameters if not p.startswith("q=") and p != "charset=utf-8"]
         if media_range:
             weighted.append((-weight, position, ";".join([media_range, *rest])))
     return [(-weight, media_range) for weight, _, media_range in sorted(weighted)]
@@ -186,12 +191,11 @@ def _weight(parameter: str) -> float:
 
 
 def _match(media_range: str, default: str, refused: Collection[Output | None]) -> Output | None:
-    plain = media_range.replace(";charset=utf-8", "")
-    if plain.endswith("/*"):
+    if media_range.endswith("/*"):
         defaults = [default, Output.JSON, Output.CSV]
-        fitting = (_SPELLINGS.get(name) for name in defaults if plain in ("*/*", f"{name.partition('/')[0]}/*"))
+        fitting = (_SPELLINGS.get(name) for name in defaults if media_range in ("*/*", f"{name.partition('/')[0]}/*"))
         return next((output for output in fitting if output and output not in refused), None)
-    return _SPELLINGS.get(plain)
+    return _SPELLINGS.get(media_range)
 
 
 def _attributes(custom_attributes: str) -> dict[str, str]:

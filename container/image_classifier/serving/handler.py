@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 from image_classifier.contract import Settings
 from image_classifier.errors import RequestError, UserError, is_lost_device, is_out_of_memory, sentence
 from image_classifier.images import ImageError
-from image_classifier.serving import engines, spool
+from image_classifier.serving import engines, formats, spool
 from image_classifier.serving.answers import NoneAnswered
-from image_classifier.serving.formats import encode_error
 from image_classifier.serving.location import find
 from image_classifier.serving.service import Request, Result, Service
 from image_classifier.serving.sizing import BUFFER
@@ -73,6 +72,7 @@ def _load(context: Any) -> "Service | UserService":
             from image_classifier.serving.user_code import UserService  # the toolkit, wanted by few
 
             return UserService(model_dir, settings, load, context)
+        formats.check_default(settings.default_accept)
         return Service(load(model_dir), settings)
     except Exception as error:
         _leave_word(error, context.model_name)
@@ -122,7 +122,7 @@ def _refuse(call: Request, reason: Exception) -> bytes:
     call.context.set_response_status(error.status, error.code, call.index)
     call.context.set_response_content_type(call.index, "application/json")
     more = {"errors": error.errors} if isinstance(error, NoneAnswered) else {}
-    return encode_error(error.code, error.message, request_id, **more)
+    return formats.encode_error(error.code, error.message, request_id, **more)
 
 
 def _as_request_error(error: Exception, request_id: str) -> RequestError:

@@ -19,7 +19,7 @@ HANDLER = "image_classifier.serving.worker:handle"
 HEADERS = 1 << 16  # bytes of a message beside its body
 # A worker ends itself when a request takes too long (worker.py); MMS, which would leave it running, must wait longer.
 PATIENCE = 60
-OURS = {"MMS_JOB_QUEUE_SIZE"}  # the queue is in the front door
+THEIRS = "MMS_"  # variables of multi-model-server; those of Settings are in the properties, where they are for Java
 
 
 def command(folder: Path, config: Path, sizing: Sizing, settings: Settings) -> list[str]:
@@ -66,7 +66,6 @@ def properties(folder: Path, settings: Settings, sizing: Sizing) -> str:
         "number_of_netty_threads": sizing.netty_threads,
         "netty_client_threads": sizing.client_threads,
         "number_of_gpu": sizing.gpus,  # Java would ask nvidia-smi, and knows nothing of drivers
-        "enable_envvars_config": "true",  # MMS_* variables win
     }
     return "".join(f"{name}={value}\n" for name, value in lines.items())
 
@@ -75,7 +74,7 @@ def environment(folder: Path, sizing: Sizing) -> dict[str, str]:
     """The environment of Java and of its workers."""
     threads = str(sizing.threads)
     return {
-        **{name: value for name, value in os.environ.items() if name not in OURS},
+        **{name: value for name, value in os.environ.items() if not name.startswith(THEIRS)},
         "OMP_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,
         "MMS_DECODE_INPUT_REQUEST": "false",  # or a body that is not what its header says kills the worker
@@ -83,3 +82,11 @@ def environment(folder: Path, sizing: Sizing) -> dict[str, str]:
         FOLDER_ENV: str(folder),
         ALONE_THREADS_ENV: str(sizing.alone),
     }
+
+
+def ignored() -> list[str]:
+    """A line about variables that would have Java listen elsewhere, or otherwise than the front door relies on."""
+    ours = sorted(str(field.alias) for field in Settings.model_fields.values() if str(field.alias).startswith(THEIRS))
+    others = sorted(name for name in os.environ if name.startswith(THEIRS) and name not in ours)
+    told = f"Ignored: {', '.join(others)}; of multi-model-server's variables there are {', '.join(ours)}."
+    return [told] if others else []

@@ -17,6 +17,7 @@ from image_classifier import machine
 from image_classifier.contract import Settings
 from image_classifier.errors import PlatformError, RequestError, UserError
 from image_classifier.serving import engines, report, sizing
+from image_classifier.serving.engines import Choice
 from image_classifier.serving.front_door import Door, Model, State
 from image_classifier.serving.probe import STUCK
 from image_classifier.serving.sizing import MIB
@@ -130,20 +131,23 @@ class MultiModelDoor(Door):
         self.loading[name] = 0
         try:
             async with self.deadlines.dropped():
-                self.loading[name] = await self._find_room(folder)
+                choice = await asyncio.to_thread(_choice, folder, self.settings)
+                self.loading[name] = await self._find_room(folder, choice)
                 self.models[name] = self.opened(await self.server.load(folder), folder)
+                await asyncio.to_thread(_tell, folder, self.settings, choice)
         finally:
             del self.loading[name]
         return web.json_response({"status": f"Model {name} loaded."})
 
-    async def _find_room(self, folder: Path) -> int:
+    async def _find_room(self, folder: Path, choice: Choice | None) -> int:
         """Bytes that a model needs.
 
         Raises:
             RequestError: 507, so many are not free, and there is another model to unload for it. Where there is none
                 it may try: its refusal would be for ever.
         """
-        needed = self.server.sizing.workers * await asyncio.to_thread(_needed, folder, self.settings)
+        each = await asyncio.to_thread(sizing.needed, folder, choice.kind if choice else None)
+        needed = self.server.sizing.workers * each
         free = machine.free_memory() - sum(self.loading.values())
         if needed > free and (self.models or len(self.loading) > 1):
             sums = f"needs about {needed // MIB} MiB of memory and {max(0, free) // MIB} MiB are free"
@@ -205,13 +209,20 @@ async def _load_request(request: web.Request) -> tuple[str, Path]:
     return name, Path(url)
 
 
-def _needed(folder: Path, settings: Settings) -> int:
-    """Bytes that a worker with this model needs."""
+def _choice(folder: Path, settings: Settings) -> Choice | None:
+    """What runs a model; None where a user's script decides, or something is wrong, which is told when it is loaded."""
     try:
-        choice = report.engine(folder, settings, engines.CPU)
-        return sizing.needed(folder, choice.kind if choice else None)
-    except (UserError, OSError):  # what is wrong with the model is told when it is loaded
-        return sizing.needed(folder, None)
+        return report.engine(folder, settings, engines.CPU)
+    except (UserError, OSError):
+        return None
+
+
+def _tell(folder: Path, settings: Settings, choice: Choice | None) -> None:
+    """What the start-up report says where there is one model."""
+    for line in [report.model(folder, settings), *([choice.describe()] if choice else [])]:
+        logger.info("%s", line)
+    for line in report.cautions(folder, settings):
+        logger.warning("%s", line)
 
 
 def _entry(name: str, model: Model) -> dict[str, str]:

@@ -5,19 +5,21 @@ Java is sized by it before a worker starts, and the front door has no torch: so 
 the seconds as JSON, and ends. `python -m image_classifier.serving.pace MODEL_DIR DEVICE THREADS` does it by hand.
 """
 
+import asyncio
 import json
 import logging
 import statistics
-import subprocess
 import sys
 import time
+from asyncio.subprocess import PIPE
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from image_classifier.contract import Settings
-from image_classifier.errors import sentence
+from image_classifier.errors import UserError, sentence
 from image_classifier.serving import engines
 from image_classifier.serving.engines import Engine
 
@@ -88,7 +90,7 @@ def _seconds(engine: Engine, pixels: "NDArray[uint8]") -> float:
     return time.perf_counter() - start
 
 
-def ask(folder: Path, device: str, threads: int, patience: float) -> Pace | None:
+async def ask(folder: Path, device: str, threads: int, patience: float) -> Pace | None:
     """Let another process measure; None where that fails, and it is said why.
 
     Args:
@@ -99,15 +101,34 @@ def ask(folder: Path, device: str, threads: int, patience: float) -> Pace | None
     """
     words = [sys.executable, "-m", "image_classifier.serving.pace", str(folder), device, str(threads)]
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=patience, check=True)
-        seconds = json.loads(done.stdout.splitlines()[-1])
+        seconds = json.loads(await asyncio.wait_for(_last_line(words), patience))
         return Pace({int(size): float(value) for size, value in seconds.items()})
-    except subprocess.CalledProcessError as error:
-        reason = (error.stderr.strip().splitlines() or [f"exit code {error.returncode}"])[-1]
-    except (subprocess.TimeoutExpired, ValueError, IndexError) as error:
+    except TimeoutError:
+        reason = f"it took longer than {patience:g} seconds (SAGEMAKER_STARTUP_TIMEOUT)."
+    except (UserError, ValueError) as error:
         reason = sentence(error)
     logger.warning("Requests are not answered in batches, because their time could not be measured: %s", reason)
     return None
+
+
+async def _last_line(words: Sequence[str]) -> str:
+    """What a process says at last; it ends when nobody waits for it any more.
+
+    Raises:
+        UserError: it failed; says why.
+    """
+    process = await asyncio.create_subprocess_exec(*words, stdout=PIPE, stderr=PIPE)
+    try:
+        answer, complaint = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    lines = (complaint if process.returncode else answer).decode(errors="replace").strip().splitlines()
+    last = lines[-1] if lines else f"exit code {process.returncode}"
+    if process.returncode:
+        raise UserError(last)
+    return last
 
 
 def main() -> None:

