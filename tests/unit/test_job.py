@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from image_classifier import artifact, machine, networks
 from image_classifier.errors import UserError
@@ -214,6 +215,45 @@ def test_other_settings_or_data_do_not_resume_from_the_same_directory(
     shutil.copytree(data, tmp_path / "more")
     folders(tmp_path / "more" / "train", {"amber": 6}, seed=4)
     run(tmp_path, tmp_path / "more", weights_dir, FEATURES)
+    assert "epoch=1;" in capsys.readouterr().out
+
+
+@pytest.fixture
+def other_weights(tmp_path: Path, weights_dir: Path) -> Path:
+    """Weights of the same network that were learnt elsewhere."""
+    path = tmp_path / "other weights" / f"{SMALL}.safetensors"
+    path.parent.mkdir()
+    state = load_file(weights_dir / path.name)
+    save_file({name: value * 1.1 if value.is_floating_point() else value for name, value in state.items()}, path)
+    return path.parent
+
+
+@pytest.mark.parametrize("chosen", [FEATURES, TUNED], ids=["features", "tuned"])
+def test_a_job_with_other_pretrained_weights_does_not_take_up_the_checkpoint_and_says_so(
+    tmp_path: Path,
+    data: Path,
+    weights_dir: Path,
+    other_weights: Path,
+    caplog: pytest.LogCaptureFixture,
+    chosen: dict[str, str],
+) -> None:
+    alone = weights_of(run(tmp_path / "alone", data, other_weights, chosen))
+    run(tmp_path / "job", data, weights_dir, chosen)
+    with caplog.at_level(logging.INFO):
+        assert weights_of(run(tmp_path / "job", data, other_weights, chosen)) == alone
+    folder = tmp_path / "job" / "checkpoints"
+    told = f"No checkpoint of this job: the 2 in {folder} are of other settings, weights or data."
+    assert told in caplog.messages
+
+
+def test_a_job_with_another_validation_split_does_not_take_up_the_checkpoint(
+    tmp_path: Path, data: Path, weights_dir: Path, folders: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = shutil.copytree(data, tmp_path / "data")
+    run(tmp_path, more, weights_dir, FEATURES)
+    folders(more / "valid", {"amber": 3}, seed=4)
+    capsys.readouterr()
+    run(tmp_path, more, weights_dir, FEATURES)
     assert "epoch=1;" in capsys.readouterr().out
 
 

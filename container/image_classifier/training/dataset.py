@@ -31,6 +31,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.paths)
 
+    def files(self) -> list[tuple[str, str, int]]:
+        """Class folder, name and size of each picture: what tells splits apart without reading a picture."""
+        return [(path.parent.name, path.name, path.stat().st_size) for path in self.paths]
+
     def of_class(self, index: int) -> frozenset[Path]:
         """Pictures of one class."""
         return frozenset(path for path, target in zip(self.paths, self.targets, strict=True) if target == index)

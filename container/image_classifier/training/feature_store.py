@@ -16,6 +16,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from image_classifier.training.checkpoint import digest
+
 logger = logging.getLogger(__name__)
 
 
@@ -27,14 +29,11 @@ def key(backbone: Mapping[str, torch.Tensor], paths: Sequence[Path], *facts: obj
         paths: the pictures, in order; their content counts, not their names.
         facts: whatever else decides the features: preprocessing, views, versions.
     """
-    digest = hashlib.blake2b(digest_size=8)
-    for name, value in backbone.items():
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    content = hashlib.blake2b(digest(backbone).encode(), digest_size=8)
     for path in paths:
-        digest.update(hashlib.blake2b(path.read_bytes()).digest())
-    digest.update(repr(facts).encode())
-    return digest.hexdigest()
+        content.update(hashlib.blake2b(path.read_bytes()).digest())
+    content.update(repr(facts).encode())
+    return content.hexdigest()
 
 
 @dataclass(frozen=True)
