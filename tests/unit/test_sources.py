@@ -131,6 +131,16 @@ def test_bad_pictures_below_the_limit_are_left_out_of_every_pass(
     assert caplog.text.count("Left out") == 2, "each is named once"
 
 
+def test_a_picture_that_could_not_be_read_once_is_missing_from_every_later_pass(split: Split) -> None:
+    read, gone = source(split, rejects=Rejects(limit=1)), split.paths[1]
+    content = gone.read_bytes()
+    gone.unlink()
+    first = list(read.batches(4))
+    gone.write_bytes(content)
+    assert same(first, list(read.batches(4)))
+    assert read.rejects.found == {gone: "The file cannot be read (No such file or directory)"}
+
+
 @pytest.mark.parametrize("augmentation", ["none", "light", "standard"])
 @pytest.mark.parametrize("budget", [0, 4000, 10**6])
 def test_what_is_kept_in_memory_changes_no_picture(split: Split, augmentation: str, budget: int) -> None:

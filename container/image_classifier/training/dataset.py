@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from image_classifier.errors import UserError
+from image_classifier.training import reading
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ class Split:
 
     def files(self) -> list[tuple[str, str, int]]:
         """Class folder, name and size of each picture: what tells splits apart without reading a picture."""
-        return [(path.parent.name, path.name, path.stat().st_size) for path in self.paths]
+        return [(path.parent.name, path.name, reading.size(path)) for path in self.paths]
 
     def of_class(self, index: int) -> frozenset[Path]:
         """Pictures of one class."""

@@ -16,6 +16,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from image_classifier.training import reading
 from image_classifier.training.checkpoint import digest
 
 logger = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ def key(backbone: Mapping[str, torch.Tensor], paths: Sequence[Path], *facts: obj
     """
     content = hashlib.blake2b(digest(backbone).encode(), digest_size=8)
     for path in paths:
-        content.update(hashlib.blake2b(path.read_bytes()).digest())
+        content.update(reading.digest(path))
     content.update(repr(facts).encode())
     return content.hexdigest()
 

@@ -119,6 +119,8 @@ class PictureSource:
             UserError: too many cannot.
         """
         path, kind = self.split.paths[row], "none" if epoch is None else self.augmentation
+        if path in self.rejects.found:  # a disk that failed once may answer now: every pass has the same pictures
+            return None
         make = partial(self._prepared, path, kind)
         try:
             image = self.cache.get((path, kind == "standard"), make)
@@ -130,8 +132,11 @@ class PictureSource:
         return images.to_tensor(augment(image, kind, self.preprocessing, draws(self.seed, epoch, row)))
 
     def _prepared(self, path: Path, kind: Kind) -> Image.Image:
-        image = images.decode(path.read_bytes(), self.max_pixels)
-        return prepare(image, kind, self.preprocessing)
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise ImageError(f"The file cannot be read ({error.strerror or error}).") from None
+        return prepare(images.decode(content, self.max_pixels), kind, self.preprocessing)
 
 
 @dataclass(frozen=True)
