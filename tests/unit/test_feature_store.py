@@ -34,7 +34,7 @@ def extract(pictures: PictureSource, store: FeatureStore, seed: int = 0) -> Feat
     torch.manual_seed(seed)
     network = networks.build(ARCHITECTURE, 2)
     evaluator = Evaluator(torch.device("cpu"), 4, Stop())
-    return Extractor(network, ARCHITECTURE, evaluator, store).extract(pictures, "Features")
+    return Extractor(network, ARCHITECTURE, evaluator, 5, store).extract(pictures, "Features")
 
 
 def test_what_was_kept_is_found_in_the_folder_or_in_the_channel(tmp_path: Path) -> None:

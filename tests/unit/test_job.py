@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from image_classifier import artifact, machine, networks
 from image_classifier.errors import UserError
+from image_classifier.training import engine
 from image_classifier.training import job as job_module
 from image_classifier.training.sources import PictureSource
 from image_classifier.training.stopping import Stopped
@@ -255,6 +256,20 @@ def test_a_job_with_another_validation_split_does_not_take_up_the_checkpoint(
     capsys.readouterr()
     run(tmp_path, more, weights_dir, FEATURES)
     assert "epoch=1;" in capsys.readouterr().out
+
+
+def test_features_that_a_killed_job_had_not_kept_yet_are_those_of_an_undisturbed_one(
+    tmp_path: Path, data: Path, weights_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "ENOUGH", 10 * 32 * 32)  # pixels: OpenVINO for the pictures to train on, not for four
+    run(tmp_path, data, weights_dir, FEATURES)
+    kept = {path: path.read_bytes() for path in (tmp_path / "checkpoints" / "features").iterdir()}
+    assert len(kept) == 3
+    train = max(kept, key=lambda path: len(kept[path]))
+    for path in (*(kept.keys() - {train}), *(tmp_path / "checkpoints").glob("*.pt")):
+        path.unlink()
+    run(tmp_path, data, weights_dir, FEATURES)
+    assert {path: path.read_bytes() for path in kept} == kept
 
 
 def test_a_job_takes_its_features_from_an_earlier_job_s_channel(
