@@ -4,6 +4,7 @@ import csv
 import json
 import logging
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -256,6 +257,40 @@ def test_a_job_with_another_validation_split_does_not_take_up_the_checkpoint(
     capsys.readouterr()
     run(tmp_path, more, weights_dir, FEATURES)
     assert "epoch=1;" in capsys.readouterr().out
+
+
+def test_pictures_in_fastfile_mode_are_waited_for_side_by_side_by_more_threads_than_cores(
+    tmp_path: Path,
+    folders: Callable[..., Path],
+    weights_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for split, count in {"train": 30, "valid": 10}.items():
+        folders(tmp_path / "data" / split, {"amber": count, "blue": count}, seed=count)
+    config = tmp_path / "input" / "config" / "inputdataconfig.json"
+    config.parent.mkdir(parents=True)
+    config.write_text(json.dumps({"training": {"TrainingInputMode": "FastFile"}}), encoding="utf-8")
+    waits: list[tuple[float, float]] = []
+    read = Path.read_bytes
+
+    def slowly(path: Path) -> bytes:
+        if path.suffix == ".png":
+            started = time.monotonic()
+            time.sleep(0.1)
+            waits.append((started, time.monotonic()))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", slowly)
+    with caplog.at_level(logging.INFO):
+        run(tmp_path, tmp_path / "data", weights_dir, {**FEATURES, "compile": "off", "debug": "off"})
+    assert len(waits) >= 2 * 80, "for the features' key, and to decode"
+    waited = end = 0.0
+    for start, until in sorted(waits):  # what they wait for at the same time counts once
+        waited += max(0.0, until - max(start, end))
+        end = max(end, until)
+    assert waited < 0.25 * sum(until - start for start, until in waits)
+    assert any("8 threads decode pictures" in message for message in caplog.messages)
 
 
 def test_features_that_a_killed_job_had_not_kept_yet_are_those_of_an_undisturbed_one(

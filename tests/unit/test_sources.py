@@ -16,8 +16,9 @@ from image_classifier.images import Preprocessing
 from image_classifier.training.dataset import Split
 from image_classifier.training.distributed import World
 from image_classifier.training.pixel_cache import PixelCache
+from image_classifier.training.reading import AHEAD
 from image_classifier.training.rejects import Rejects
-from image_classifier.training.sources import AHEAD, FeatureSource, PictureSource, plan
+from image_classifier.training.sources import FeatureSource, PictureSource, plan
 
 Make = Callable[..., Path]
 

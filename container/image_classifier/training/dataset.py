@@ -120,12 +120,26 @@ def check_modes(channels: Mapping[str, Any]) -> None:
     Raises:
         UserError: one is a pipe.
     """
-    for name, channel in channels.items():
-        if isinstance(channel, Mapping) and channel.get("TrainingInputMode") == "Pipe":
+    for name, mode in _modes(channels).items():
+        if mode == "Pipe":
             raise UserError(
                 f"The channel {name} comes in Pipe mode, which has no folders; "
                 "give it TrainingInputMode=FastFile, which streams as well, or File."
             )
+
+
+def streams(channels: Mapping[str, Any]) -> bool:
+    """Whether files come over the network as they are read: FastFile mode.
+
+    Args:
+        channels: content of `inputdataconfig.json`.
+    """
+    return "FastFile" in _modes(channels).values()
+
+
+def _modes(channels: Mapping[str, Any]) -> dict[str, str]:
+    told = {name: channel for name, channel in channels.items() if isinstance(channel, Mapping)}
+    return {name: str(channel.get("TrainingInputMode")) for name, channel in told.items()}
 
 
 def check_same(seen: Sequence[tuple[str, str]]) -> None:

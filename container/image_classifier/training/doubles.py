@@ -15,10 +15,10 @@ def count(train: Iterable[Path], other: Iterable[Path]) -> int:
     by_size: dict[int, list[Path]] = defaultdict(list)
     for path in train:
         by_size[reading.size(path)].append(path)
-    alike = [(path, size) for path in other if (size := reading.size(path)) in by_size]
-    twins = (twin for size in {size for _, size in alike} for twin in by_size[size])
-    known = {reading.digest(twin) for twin in twins} - {b""}
-    return sum(reading.digest(path) in known for path, _ in alike)
+    alike = {path: size for path in other if (size := reading.size(path)) in by_size}
+    twins = [twin for size in set(alike.values()) for twin in by_size[size]]
+    known = {*reading.digests(twins)} - {b""}
+    return sum(content in known for content in reading.digests([*alike]))
 
 
 def warn(found: Mapping[str, int], test_in_validation: int = 0) -> None:

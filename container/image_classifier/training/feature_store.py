@@ -31,8 +31,8 @@ def key(backbone: Mapping[str, torch.Tensor], paths: Sequence[Path], *facts: obj
         facts: whatever else decides the features: preprocessing, views, versions.
     """
     content = hashlib.blake2b(digest(backbone).encode(), digest_size=8)
-    for path in paths:
-        content.update(reading.digest(path))
+    for part in reading.digests(paths):
+        content.update(part)
     content.update(repr(facts).encode())
     return content.hexdigest()
 

@@ -36,7 +36,7 @@ from image_classifier.training.feature_store import FeatureStore
 from image_classifier.training.halving import note_halves
 from image_classifier.training.hyperparameters import OBSERVING, Hyperparameters
 from image_classifier.training.loop import Trainer
-from image_classifier.training.pictures import Pictures
+from image_classifier.training.pictures import Pictures, decoders
 from image_classifier.training.precision import Precision
 from image_classifier.training.rejects import Rejects
 from image_classifier.training.sources import Source
@@ -83,7 +83,8 @@ class Job:
             results.say_costs(self.layout.model, self._costs())
 
     def _run(self) -> None:
-        dataset.check_modes(self.layout.read_config("inputdataconfig.json"))
+        channels = self.layout.read_config("inputdataconfig.json")
+        dataset.check_modes(channels)
         with self.chronicle.phase("reading"):
             data = dataset.find(self.layout.channels(), self.chosen.validation_fraction, self.chosen.seed)
         logger.info(data.describe())
@@ -96,7 +97,8 @@ class Job:
         machine.keep_freed_memory()
         torch.set_num_threads(self._threads())
         costs, limit = self.chronicle.costs, self.settings.max_pixels
-        self.pictures = Pictures(self.chosen, limit, self._threads(), self.world, self.rejects, costs)
+        threads = decoders(self.chosen, self._threads(), dataset.streams(channels))
+        self.pictures = Pictures(self.chosen, limit, threads, self.world, self.rejects, costs)
         device = self.world.device
         logger.info("Device: %s, %d cores.", device, self._threads())
         self.chronicle.note(device=_describe(device), cores=self._threads())
