@@ -2,7 +2,7 @@
 
 import logging
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,13 +36,17 @@ class Split:
         """Class folder, name and size of each picture: what tells splits apart without reading a picture."""
         return [(path.parent.name, path.name, reading.size(path)) for path in self.paths]
 
-    def of_class(self, index: int) -> frozenset[Path]:
-        """Pictures of one class."""
-        return frozenset(path for path, target in zip(self.paths, self.targets, strict=True) if target == index)
+    def by_class(self) -> dict[int, list[Path]]:
+        """Pictures of each class."""
+        pictures = defaultdict(list)
+        for path, target in zip(self.paths, self.targets, strict=True):
+            pictures[target].append(path)
+        return pictures
 
     def counts(self) -> tuple[int, ...]:
-        """Pictures of each class."""
-        return tuple(self.targets.count(target) for target in range(max(self.targets) + 1))
+        """Number of pictures of each class."""
+        counted = Counter(self.targets)
+        return tuple(counted[target] for target in range(max(counted) + 1))
 
 
 @dataclass(frozen=True)
@@ -61,9 +65,9 @@ class Dataset:
     def needed(self) -> dict[str, frozenset[Path]]:
         """Pictures of which one must be usable for each class to be learnt and validated, by what they are called."""
         return {
-            f"{use} pictures of class {name}": split.of_class(index)
+            f"{use} pictures of class {self.classes[index]}": frozenset(pictures)
             for use, split in (("training", self.train), ("validation", self.validation))
-            for index, name in enumerate(self.classes)
+            for index, pictures in split.by_class().items()
         }
 
     def describe(self) -> str:

@@ -15,6 +15,7 @@ def count(train: Iterable[Path], other: Iterable[Path]) -> int:
     by_size: dict[int, list[Path]] = defaultdict(list)
     for path in train:
         by_size[reading.size(path)].append(path)
+    by_size.pop(-1, None)
     alike = {path: size for path in other if (size := reading.size(path)) in by_size}
     twins = [twin for size in set(alike.values()) for twin in by_size[size]]
     known = {*reading.digests(twins)} - {b""}
