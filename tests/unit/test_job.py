@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from image_classifier import artifact, machine, networks
 from image_classifier.errors import UserError
-from image_classifier.training import engine
+from image_classifier.training import engine, entrypoint
 from image_classifier.training import job as job_module
 from image_classifier.training.sources import PictureSource
 from image_classifier.training.stopping import Stopped
@@ -108,6 +108,26 @@ def test_stopped_before_the_first_step_there_is_no_model(
     with pytest.raises(Stopped):
         run(tmp_path, data, weights_dir, FEATURES, stop_at(number))
     assert not (tmp_path / "model").exists()
+
+
+def test_a_restart_stopped_in_its_feature_pass_says_what_is_left_and_the_next_one_goes_on(
+    tmp_path: Path,
+    data: Path,
+    weights_dir: Path,
+    stop_at: Callable[[int], Any],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    run(tmp_path, data, weights_dir, FEATURES)
+    shutil.rmtree(tmp_path / "checkpoints" / "features")
+    with pytest.raises(Stopped) as caught:
+        run(tmp_path, data, weights_dir, FEATURES, stop_at(1))
+    assert str(entrypoint.reason_of(caught.value)) == (
+        "Training was stopped before its first step since this start, so there is no model; "
+        "the next start goes on from the job's last checkpoint, if it has one."
+    )
+    with caplog.at_level(logging.INFO):
+        run(tmp_path, data, weights_dir, FEATURES)
+    assert "Resumed at epoch 3, step 0." in caplog.messages
 
 
 def test_a_frozen_backbone_is_really_unchanged(trained: Path, weights_dir: Path) -> None:
