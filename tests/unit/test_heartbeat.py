@@ -116,6 +116,27 @@ def test_a_host_that_does_not_come_is_named(
     assert "Waiting for no-such-host.invalid." in caplog.messages
 
 
+def test_hosts_hear_each_other_while_the_name_of_a_third_is_looked_up_for_long(
+    names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = socket.gethostbyname
+
+    def slowly(name: str) -> str:
+        if name == "late.invalid":
+            time.sleep(SILENT + 2)
+        return find(name)
+
+    monkeypatch.setattr(socket, "gethostbyname", slowly)
+    first, second = (Host((*names[:2], "late.invalid"), name) for name in names[:2])
+    with first.heartbeat, second.heartbeat:
+        time.sleep(2 * SILENT + 3)
+        for host, other in ((first, names[1]), (second, names[0])):
+            assert host.heartbeat.failure is None
+            heard = host.heartbeat._others[other].heard
+            assert heard is not None
+            assert time.monotonic() - heard < SILENT
+
+
 def test_a_stop_ends_the_waiting(names: tuple[str, ...]) -> None:
     first = Host(names, names[0])
     with first.heartbeat:

@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -89,6 +90,7 @@ class Heartbeat:
         self._ended = threading.Event()
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self._finder = threading.Thread(target=self._find, name="names of hosts", daemon=True)
 
     def __enter__(self) -> "Heartbeat":
         try:
@@ -96,6 +98,7 @@ class Heartbeat:
         except OSError as error:
             self._socket.close()
             raise PlatformError(f"UDP port {PORT} cannot be used ({error.strerror}); end what holds it.") from None
+        self._finder.start()
         self._thread.start()
         return self
 
@@ -138,6 +141,15 @@ class Heartbeat:
         self._theirs.wait(self._silent + 5 * EVERY)
         return self.failure
 
+    def _find(self) -> None:
+        """Look up where the others are; a resolver may take many seconds to say that it does not know."""
+        while not self._ended.is_set():
+            for host, other in self._others.items():
+                if other.address is None:
+                    with suppress(OSError):  # its name is not known yet
+                        other.address = socket.gethostbyname(host)
+            self._ended.wait(EVERY)
+
     def _run(self) -> None:
         while not self._ended.is_set():
             self._tell("stopping" if self._stop.requested else "alive")
@@ -150,11 +162,11 @@ class Heartbeat:
 
     def _tell(self, state: State) -> None:
         message = Word(host=self._current, state=state, failure=self._mine).model_dump_json().encode()
-        for host, other in self._others.items():
+        for other in self._others.values():
             try:
-                other.address = other.address or socket.gethostbyname(host)
-                self._socket.sendto(message, (other.address, PORT))
-            except OSError:  # its name is not known yet, or it is gone: its silence will tell
+                if other.address:
+                    self._socket.sendto(message, (other.address, PORT))
+            except OSError:  # it is gone, and its silence will tell, or it comes back at another address
                 other.address = None
 
     def _listen(self, until: float) -> None:
