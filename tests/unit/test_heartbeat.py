@@ -5,11 +5,11 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 
 import pytest
 
-from image_classifier.errors import ExitCode, PlatformError
+from image_classifier.errors import ExitCode, PlatformError, UserError
 from image_classifier.training import heartbeat
 from image_classifier.training.heartbeat import Failure, Heartbeat
 from image_classifier.training.stopping import Stop, Stopped
@@ -27,10 +27,10 @@ def names(request: pytest.FixtureRequest) -> tuple[str, ...]:
 class Host:
     """One host with its processes."""
 
-    def __init__(self, names: tuple[str, ...], current: str) -> None:
+    def __init__(self, names: tuple[str, ...], current: str, gpus: int = 0) -> None:
         self.stop = Stop()
         self.sent: list[signal.Signals] = []
-        self.heartbeat = Heartbeat(names, current, self.stop, self.sent.append, SILENT)
+        self.heartbeat = Heartbeat(names, current, self.stop, self.sent.append, gpus, SILENT)
 
 
 @pytest.fixture
@@ -58,6 +58,23 @@ def test_all_hosts_find_each_other_and_a_stop_of_one_reaches_the_processes_of_al
         until(lambda host=host: host.stop.requested and signal.SIGTERM in host.sent)
         assert signal.SIGKILL not in host.sent
         assert host.heartbeat.failure is None
+
+
+@pytest.mark.parametrize("gpus", [(4, 0, 8), (0, 0, 0), (1, 4, 4)])
+def test_hosts_with_gpus_and_hosts_without_end_with_a_sentence_that_names_them(
+    names: tuple[str, ...], gpus: tuple[int, ...]
+) -> None:
+    mixed = 0 in gpus and any(gpus)
+    made = [Host(names, name, count) for name, count in zip(names, gpus, strict=True)]
+    said = (
+        rf"^{names[0]}, {names[2]} have GPUs and {names[1]} has none, .*; give all instance groups of the job GPUs, or"
+    )
+    with ExitStack() as stack:
+        for host in made:
+            stack.enter_context(host.heartbeat)
+        for host in made:
+            with pytest.raises(UserError, match=said) if mixed else nullcontext():
+                host.heartbeat.wait_for_all()
 
 
 def test_the_reason_of_one_host_ends_the_processes_of_the_others(names: tuple[str, ...]) -> None:

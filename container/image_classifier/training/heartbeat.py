@@ -16,7 +16,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from image_classifier.errors import ExitCode, PlatformError
+from image_classifier.errors import ExitCode, PlatformError, UserError
 from image_classifier.training.stopping import Stop
 
 logger = logging.getLogger(__name__)
@@ -50,6 +50,7 @@ class Word(BaseModel):
 
     host: str
     state: State = "alive"
+    gpus: int = 0
     failure: Failure | None = None
 
 
@@ -60,6 +61,7 @@ class Other:
     address: str | None = None
     heard: float | None = None  # time.monotonic()
     done: bool = False
+    gpus: int = 0
 
 
 class Heartbeat:
@@ -71,6 +73,7 @@ class Heartbeat:
         stop: this host's; set when another host was asked to stop.
         on_workers: sends a signal to the processes that train: SIGTERM after a request to stop, SIGKILL when another
             host failed or is lost.
+        gpus: that this host has.
         silent: seconds without a word after which a host is lost.
     """
 
@@ -80,9 +83,11 @@ class Heartbeat:
         current: str,
         stop: Stop,
         on_workers: Callable[[signal.Signals], None],
+        gpus: int = 0,
         silent: float = SILENT,
     ) -> None:
         self._current, self._stop, self._signal, self._silent = current, stop, on_workers, silent
+        self._gpus = gpus
         self._others = {host: Other() for host in hosts if host != current}
         self._mine: Failure | None = None
         self._theirs = threading.Event()
@@ -116,6 +121,7 @@ class Heartbeat:
         Raises:
             Stopped: asked to stop meanwhile.
             PlatformError: a host does not come.
+            UserError: some hosts have GPUs and others have none.
         """
         started = said = time.monotonic()
         while missing := [host for host, other in self._others.items() if other.heard is None]:
@@ -131,6 +137,17 @@ class Heartbeat:
                 said = now
                 logger.info("Waiting for %s.", names)
             time.sleep(0.1)
+        self._check_gpus()
+
+    def _check_gpus(self) -> None:
+        """Those with GPUs would talk by NCCL and the others by gloo, and all would wait for each other."""
+        gpus = {self._current: self._gpus, **{host: other.gpus for host, other in self._others.items()}}
+        having, others = ([host for host in sorted(gpus) if bool(gpus[host]) is has] for has in (True, False))
+        if having and others:
+            raise UserError(
+                f"{_some(having)} GPUs and {_some(others)} none, so they cannot train together; "
+                "give all instance groups of the job GPUs, or none of them."
+            )
 
     def fail(self, failure: Failure) -> None:
         """Tell the others that this host failed."""
@@ -161,7 +178,7 @@ class Heartbeat:
                 self._signal(signal.SIGTERM)
 
     def _tell(self, state: State) -> None:
-        message = Word(host=self._current, state=state, failure=self._mine).model_dump_json().encode()
+        message = Word(host=self._current, state=state, gpus=self._gpus, failure=self._mine).model_dump_json().encode()
         for other in self._others.values():
             try:
                 if other.address:
@@ -182,7 +199,7 @@ class Heartbeat:
         other = self._others.get(word.host)
         if other is None:
             return
-        other.heard = time.monotonic()
+        other.gpus, other.heard = word.gpus, time.monotonic()
         other.done = word.state == "done"
         if word.state == "stopping" and not self._stop.requested:
             logger.info("%s was asked to stop: stopping after this step.", word.host)
@@ -200,6 +217,10 @@ class Heartbeat:
         if self.failure is None:
             self.failure = failure
             self._theirs.set()
+
+
+def _some(hosts: list[str]) -> str:
+    return f"{', '.join(hosts)} {'has' if len(hosts) == 1 else 'have'}"
 
 
 def _is_address(name: str) -> bool:
