@@ -321,10 +321,13 @@ def test_features_that_a_killed_job_had_not_kept_yet_are_those_of_an_undisturbed
     kept = {path: path.read_bytes() for path in (tmp_path / "checkpoints" / "features").iterdir()}
     assert len(kept) == 3
     train = max(kept, key=lambda path: len(kept[path]))
+    half = train.with_name("of an earlier job.partial")
+    half.write_bytes(b"half")
     for path in (*(kept.keys() - {train}), *(tmp_path / "checkpoints").glob("*.pt")):
         path.unlink()
     run(tmp_path, data, weights_dir, FEATURES)
     assert {path: path.read_bytes() for path in kept} == kept
+    assert not half.exists()
 
 
 def test_a_job_takes_its_features_from_an_earlier_job_s_channel(

@@ -108,6 +108,8 @@ class Job:
         self.key = self._fingerprint(network, seen)
         self.flops = forward_flops(network, self.chosen.architecture, self.chosen.image_size)
         store = FeatureStore(self.layout.checkpoints / "features", self.layout.channels().get("features"))
+        if self.world.is_main:
+            store.tidy()
         self.passes = FeaturePasses(self.chosen, self.pictures, self.evaluator, store, self._phase)
         done = self._fit(network.to(device), data)
         with self._phase("test"):
