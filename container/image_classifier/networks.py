@@ -132,6 +132,12 @@ def set_train_mode(network: nn.Module, frozen: bool) -> None:
     network.train(not frozen)
 
 
+def backbone_state(network: nn.Module, architecture: str) -> dict[str, torch.Tensor]:
+    """The state dictionary without the head's part."""
+    heads = tuple(f"{name}." for name in head_names(architecture))
+    return {name: value for name, value in network.state_dict().items() if not name.startswith(heads)}
+
+
 def load_backbone(network: nn.Module, architecture: str, weights: Mapping[str, torch.Tensor], source: str) -> None:
     """Copy every weight but the head's into the network.
 
@@ -144,8 +150,7 @@ def load_backbone(network: nn.Module, architecture: str, weights: Mapping[str, t
     Raises:
         UserError: the weights do not fit the architecture.
     """
-    heads = tuple(f"{name}." for name in head_names(architecture))
-    wanted = {name: value for name, value in network.state_dict().items() if not name.startswith(heads)}
+    wanted = backbone_state(network, architecture)
     missing = [name for name in wanted if name not in weights and not name.endswith("num_batches_tracked")]
     wrong = [name for name in wanted if name in weights and weights[name].shape != wanted[name].shape]
     if missing or wrong:

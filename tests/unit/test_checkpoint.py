@@ -138,7 +138,7 @@ def test_checkpoints_of_another_job_are_untouched_and_said(
     other = Checkpoints(checkpoints.folder, "bbbbbbbb")
     paths = [other.save(state(step), step) for step in (1, 2)]
     assert checkpoints.latest() is None
-    assert f"the 2 in {checkpoints.folder} are of other settings or data" in caplog.text
+    assert f"the 2 in {checkpoints.folder} are of other settings, weights or data" in caplog.text
     for step in (5, 6, 7):
         checkpoints.save(state(step), step)
     assert all(path.exists() for path in paths)

@@ -1,5 +1,6 @@
 """From channels to labelled pictures, in every layout people use."""
 
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from image_classifier.errors import UserError
-from image_classifier.training import dataset
+from image_classifier.training import chronicle, dataset
 from image_classifier.training.dataset import Split, hold_out
 
 
@@ -172,6 +173,25 @@ def test_a_class_of_one_picture_is_fine_with_a_validation_split(tmp_path: Path) 
 def test_the_counts_are_described(tmp_path: Path) -> None:
     data = find({"train": classes(tmp_path / "a", 4), "test": classes(tmp_path / "b", 3)})
     assert data.describe() == "Data: 2 classes; 6 pictures to train on, 2 to validate, 6 to test."
+
+
+def test_thousands_of_classes_are_sorted_out_in_one_pass_over_the_pictures() -> None:
+    names = tuple(f"{number:04d}" for number in range(2000))
+    train, validation = (
+        Split(
+            tuple(Path(f"{use}/{name}/{n}.png") for name in names for n in range(count)),
+            tuple(index for index in range(len(names)) for _ in range(count)),
+        )
+        for use, count in (("train", 200), ("valid", 2))
+    )
+    data = dataset.Dataset(names, train, validation, None)
+    started = time.process_time()
+    needed = data.needed()
+    assert chronicle.of_data(data)["class_counts"] == train.counts() == (200,) * 2000
+    assert time.process_time() - started < 15, "400,000 pictures, not 2,000 times as many"
+    assert len(needed) == 4000
+    assert needed["validation pictures of class 0007"] == {Path("valid/0007/0.png"), Path("valid/0007/1.png")}
+    assert len(needed["training pictures of class 1999"]) == 200
 
 
 @settings(max_examples=100, deadline=None)

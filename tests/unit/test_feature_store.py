@@ -1,5 +1,6 @@
 """Kept features are found again for the same data and weights, and for no others."""
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -34,7 +35,7 @@ def extract(pictures: PictureSource, store: FeatureStore, seed: int = 0) -> Feat
     torch.manual_seed(seed)
     network = networks.build(ARCHITECTURE, 2)
     evaluator = Evaluator(torch.device("cpu"), 4, Stop())
-    return Extractor(network, ARCHITECTURE, evaluator, store).extract(pictures, "Features")
+    return Extractor(network, ARCHITECTURE, evaluator, 5, store).extract(pictures, "Features")
 
 
 def test_what_was_kept_is_found_in_the_folder_or_in_the_channel(tmp_path: Path) -> None:
@@ -61,6 +62,26 @@ def test_a_place_that_cannot_be_written_is_said_and_leaves_nothing(
     FeatureStore(tmp_path / "file").save("x", TENSORS)
     assert "could not be kept" in caplog.text
     assert (tmp_path / "file").read_text() == "in the way"
+
+
+def test_what_jobs_of_long_ago_kept_goes_away_and_what_this_one_uses_stays(tmp_path: Path) -> None:
+    for job in range(5):
+        FeatureStore(tmp_path).save(f"old-{job}", TENSORS)
+        os.utime(tmp_path / f"old-{job}.safetensors", (job, job))
+    store = FeatureStore(tmp_path)
+    assert store.load("old-1") is not None
+    for name in ("train", "validation", "test", "probe"):
+        store.save(name, TENSORS)
+    left = ["old-1", "old-2", "old-3", "old-4", "probe", "test", "train", "validation"]
+    assert sorted(path.stem for path in tmp_path.iterdir()) == left
+
+
+def test_what_a_killed_job_left_half_written_goes_away(tmp_path: Path) -> None:
+    FeatureStore(tmp_path).save("x", TENSORS)
+    (tmp_path / "another-job.partial").write_bytes(b"half")
+    FeatureStore(tmp_path).tidy()
+    FeatureStore(tmp_path / "none yet").tidy()
+    assert [path.name for path in tmp_path.iterdir()] == ["x.safetensors"]
 
 
 def test_a_second_run_takes_the_features_of_the_first(

@@ -51,7 +51,7 @@ def test_the_head_on_features_is_the_network_on_pictures(
     pictures = source(folders(tmp_path, {"amber": 5, "blue": 4}), augmentation)
     network = networks.build(ARCHITECTURE, 2).eval()
     evaluator = Evaluator(torch.device("cpu"), 2, Stop())
-    got = Extractor(network, ARCHITECTURE, evaluator).extract(pictures, "Features")
+    got = Extractor(network, ARCHITECTURE, evaluator, 9).extract(pictures, "Features")
     head = networks.linear_head(network, ARCHITECTURE)
     assert head is not None
     pairs = list(zip(got.batches(4, epoch), pictures.batches(4, epoch), strict=True))
@@ -65,7 +65,7 @@ def test_the_head_on_features_is_the_network_on_pictures(
 def test_light_augmentation_shows_both_views(tmp_path: Path, folders: Callable[..., Path]) -> None:
     pictures = source(folders(tmp_path, {"amber": 5, "blue": 4}), "light")
     network = networks.build(ARCHITECTURE, 2).eval()
-    got = Extractor(network, ARCHITECTURE, Evaluator(torch.device("cpu"), 4, Stop())).extract(pictures, "x")
+    got = Extractor(network, ARCHITECTURE, Evaluator(torch.device("cpu"), 4, Stop()), 9).extract(pictures, "x")
     shown = {got._view(row, epoch) for row in range(9) for epoch in range(1, 9)}
     assert shown == {0, 1}
     assert {got._view(row, None) for row in range(9)} == {0}
@@ -75,7 +75,7 @@ def test_computing_features_leaves_the_network_as_it_is(tmp_path: Path, folders:
     network = networks.build(ARCHITECTURE, 2).train()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     pictures = source(folders(tmp_path, {"amber": 2, "blue": 2}))
-    Extractor(network, ARCHITECTURE, Evaluator(torch.device("cpu"), 4, Stop())).extract(pictures, "x")
+    Extractor(network, ARCHITECTURE, Evaluator(torch.device("cpu"), 4, Stop()), 9).extract(pictures, "x")
     assert network.training
     assert network.state_dict().keys() == before.keys()
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())

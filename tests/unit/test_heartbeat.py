@@ -5,11 +5,11 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 
 import pytest
 
-from image_classifier.errors import ExitCode, PlatformError
+from image_classifier.errors import ExitCode, PlatformError, UserError
 from image_classifier.training import heartbeat
 from image_classifier.training.heartbeat import Failure, Heartbeat
 from image_classifier.training.stopping import Stop, Stopped
@@ -27,10 +27,10 @@ def names(request: pytest.FixtureRequest) -> tuple[str, ...]:
 class Host:
     """One host with its processes."""
 
-    def __init__(self, names: tuple[str, ...], current: str) -> None:
+    def __init__(self, names: tuple[str, ...], current: str, gpus: int = 0) -> None:
         self.stop = Stop()
         self.sent: list[signal.Signals] = []
-        self.heartbeat = Heartbeat(names, current, self.stop, self.sent.append, SILENT)
+        self.heartbeat = Heartbeat(names, current, self.stop, self.sent.append, gpus, SILENT)
 
 
 @pytest.fixture
@@ -58,6 +58,23 @@ def test_all_hosts_find_each_other_and_a_stop_of_one_reaches_the_processes_of_al
         until(lambda host=host: host.stop.requested and signal.SIGTERM in host.sent)
         assert signal.SIGKILL not in host.sent
         assert host.heartbeat.failure is None
+
+
+@pytest.mark.parametrize("gpus", [(4, 0, 8), (0, 0, 0), (1, 4, 4)])
+def test_hosts_with_gpus_and_hosts_without_end_with_a_sentence_that_names_them(
+    names: tuple[str, ...], gpus: tuple[int, ...]
+) -> None:
+    mixed = 0 in gpus and any(gpus)
+    made = [Host(names, name, count) for name, count in zip(names, gpus, strict=True)]
+    said = (
+        rf"^{names[0]}, {names[2]} have GPUs and {names[1]} has none, .*; give all instance groups of the job GPUs, or"
+    )
+    with ExitStack() as stack:
+        for host in made:
+            stack.enter_context(host.heartbeat)
+        for host in made:
+            with pytest.raises(UserError, match=said) if mixed else nullcontext():
+                host.heartbeat.wait_for_all()
 
 
 def test_the_reason_of_one_host_ends_the_processes_of_the_others(names: tuple[str, ...]) -> None:
@@ -114,6 +131,27 @@ def test_a_host_that_does_not_come_is_named(
     ):
         first.heartbeat.wait_for_all()
     assert "Waiting for no-such-host.invalid." in caplog.messages
+
+
+def test_hosts_hear_each_other_while_the_name_of_a_third_is_looked_up_for_long(
+    names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = socket.gethostbyname
+
+    def slowly(name: str) -> str:
+        if name == "late.invalid":
+            time.sleep(SILENT + 2)
+        return find(name)
+
+    monkeypatch.setattr(socket, "gethostbyname", slowly)
+    first, second = (Host((*names[:2], "late.invalid"), name) for name in names[:2])
+    with first.heartbeat, second.heartbeat:
+        time.sleep(2 * SILENT + 3)
+        for host, other in ((first, names[1]), (second, names[0])):
+            assert host.heartbeat.failure is None
+            heard = host.heartbeat._others[other].heard
+            assert heard is not None
+            assert time.monotonic() - heard < SILENT
 
 
 def test_a_stop_ends_the_waiting(names: tuple[str, ...]) -> None:

@@ -2,17 +2,20 @@
 
 import csv
 import json
+import logging
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from image_classifier import artifact, machine, networks
 from image_classifier.errors import UserError
+from image_classifier.training import engine, entrypoint
 from image_classifier.training import job as job_module
 from image_classifier.training.sources import PictureSource
 from image_classifier.training.stopping import Stopped
@@ -105,6 +108,26 @@ def test_stopped_before_the_first_step_there_is_no_model(
     with pytest.raises(Stopped):
         run(tmp_path, data, weights_dir, FEATURES, stop_at(number))
     assert not (tmp_path / "model").exists()
+
+
+def test_a_restart_stopped_in_its_feature_pass_says_what_is_left_and_the_next_one_goes_on(
+    tmp_path: Path,
+    data: Path,
+    weights_dir: Path,
+    stop_at: Callable[[int], Any],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    run(tmp_path, data, weights_dir, FEATURES)
+    shutil.rmtree(tmp_path / "checkpoints" / "features")
+    with pytest.raises(Stopped) as caught:
+        run(tmp_path, data, weights_dir, FEATURES, stop_at(1))
+    assert str(entrypoint.reason_of(caught.value)) == (
+        "Training was stopped before its first step since this start, so there is no model; "
+        "the next start goes on from the job's last checkpoint, if it has one."
+    )
+    with caplog.at_level(logging.INFO):
+        run(tmp_path, data, weights_dir, FEATURES)
+    assert "Resumed at epoch 3, step 0." in caplog.messages
 
 
 def test_a_frozen_backbone_is_really_unchanged(trained: Path, weights_dir: Path) -> None:
@@ -215,6 +238,96 @@ def test_other_settings_or_data_do_not_resume_from_the_same_directory(
     folders(tmp_path / "more" / "train", {"amber": 6}, seed=4)
     run(tmp_path, tmp_path / "more", weights_dir, FEATURES)
     assert "epoch=1;" in capsys.readouterr().out
+
+
+@pytest.fixture
+def other_weights(tmp_path: Path, weights_dir: Path) -> Path:
+    """Weights of the same network that were learnt elsewhere."""
+    path = tmp_path / "other weights" / f"{SMALL}.safetensors"
+    path.parent.mkdir()
+    state = load_file(weights_dir / path.name)
+    save_file({name: value * 1.1 if value.is_floating_point() else value for name, value in state.items()}, path)
+    return path.parent
+
+
+@pytest.mark.parametrize("chosen", [FEATURES, TUNED], ids=["features", "tuned"])
+def test_a_job_with_other_pretrained_weights_does_not_take_up_the_checkpoint_and_says_so(
+    tmp_path: Path,
+    data: Path,
+    weights_dir: Path,
+    other_weights: Path,
+    caplog: pytest.LogCaptureFixture,
+    chosen: dict[str, str],
+) -> None:
+    alone = weights_of(run(tmp_path / "alone", data, other_weights, chosen))
+    run(tmp_path / "job", data, weights_dir, chosen)
+    with caplog.at_level(logging.INFO):
+        assert weights_of(run(tmp_path / "job", data, other_weights, chosen)) == alone
+    folder = tmp_path / "job" / "checkpoints"
+    told = f"No checkpoint of this job: the 2 in {folder} are of other settings, weights or data."
+    assert told in caplog.messages
+
+
+def test_a_job_with_another_validation_split_does_not_take_up_the_checkpoint(
+    tmp_path: Path, data: Path, weights_dir: Path, folders: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = shutil.copytree(data, tmp_path / "data")
+    run(tmp_path, more, weights_dir, FEATURES)
+    folders(more / "valid", {"amber": 3}, seed=4)
+    capsys.readouterr()
+    run(tmp_path, more, weights_dir, FEATURES)
+    assert "epoch=1;" in capsys.readouterr().out
+
+
+def test_pictures_in_fastfile_mode_are_waited_for_side_by_side_by_more_threads_than_cores(
+    tmp_path: Path,
+    folders: Callable[..., Path],
+    weights_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for split, count in {"train": 30, "valid": 10}.items():
+        folders(tmp_path / "data" / split, {"amber": count, "blue": count}, seed=count)
+    config = tmp_path / "input" / "config" / "inputdataconfig.json"
+    config.parent.mkdir(parents=True)
+    config.write_text(json.dumps({"training": {"TrainingInputMode": "FastFile"}}), encoding="utf-8")
+    waits: list[tuple[float, float]] = []
+    read = Path.read_bytes
+
+    def slowly(path: Path) -> bytes:
+        if path.suffix == ".png":
+            started = time.monotonic()
+            time.sleep(0.1)
+            waits.append((started, time.monotonic()))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", slowly)
+    with caplog.at_level(logging.INFO):
+        run(tmp_path, tmp_path / "data", weights_dir, {**FEATURES, "compile": "off", "debug": "off"})
+    assert len(waits) >= 2 * 80, "for the features' key, and to decode"
+    waited = end = 0.0
+    for start, until in sorted(waits):  # what they wait for at the same time counts once
+        waited += max(0.0, until - max(start, end))
+        end = max(end, until)
+    assert waited < 0.25 * sum(until - start for start, until in waits)
+    assert any("8 threads decode pictures" in message for message in caplog.messages)
+
+
+def test_features_that_a_killed_job_had_not_kept_yet_are_those_of_an_undisturbed_one(
+    tmp_path: Path, data: Path, weights_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "ENOUGH", 10 * 32 * 32)  # pixels: OpenVINO for the pictures to train on, not for four
+    run(tmp_path, data, weights_dir, FEATURES)
+    kept = {path: path.read_bytes() for path in (tmp_path / "checkpoints" / "features").iterdir()}
+    assert len(kept) == 3
+    train = max(kept, key=lambda path: len(kept[path]))
+    half = train.with_name("of an earlier job.partial")
+    half.write_bytes(b"half")
+    for path in (*(kept.keys() - {train}), *(tmp_path / "checkpoints").glob("*.pt")):
+        path.unlink()
+    run(tmp_path, data, weights_dir, FEATURES)
+    assert {path: path.read_bytes() for path in kept} == kept
+    assert not half.exists()
 
 
 def test_a_job_takes_its_features_from_an_earlier_job_s_channel(

@@ -70,6 +70,32 @@ def test_a_job_leaves_damaged_pictures_out_names_them_and_each_answer_stays_with
     assert [float(row["loss"]) for row in rows] == pytest.approx(measured, rel=1e-3)
 
 
+@pytest.mark.parametrize("chosen", [FROZEN, TUNED], ids=["features", "pictures"])
+def test_files_that_cannot_be_read_are_left_out_with_the_reason_like_damaged_ones(
+    tmp_path: Path, data: Path, weights_dir: Path, caplog: pytest.LogCaptureFixture, chosen: dict[str, str]
+) -> None:
+    for name in DAMAGED:
+        (data / name).unlink()
+        (data / name).symlink_to("/proc/self/mem")  # the kernel's own EIO
+    with caplog.at_level(logging.WARNING):
+        run(tmp_path, data, weights_dir, chosen)
+    left_out = RunFacts.read(tmp_path / "output" / "data").left_out
+    assert left_out == dict.fromkeys(DAMAGED, "The file cannot be read (Input/output error)")
+    for name in DAMAGED:
+        assert sum(message.startswith(f"Left out {name}: ") for message in caplog.messages) == 1, name
+    assert not any(message.startswith("Leakage") for message in caplog.messages)
+
+
+def test_files_that_cannot_be_read_beyond_the_limit_are_a_sentence_that_names_one(
+    tmp_path: Path, data: Path, weights_dir: Path
+) -> None:
+    (data / DAMAGED[0]).unlink()
+    (data / DAMAGED[0]).symlink_to("/proc/self/mem")
+    wanted = r"1 picture cannot be used, and max_bad_pictures=0: train/amber/001\.png \(The file cannot be read \(Input"
+    with pytest.raises(UserError, match=wanted):
+        run(tmp_path, data, weights_dir, {**FROZEN, "max_bad_pictures": "0"})
+
+
 def test_what_is_left_out_is_counted_and_named_in_the_facts_of_the_job(
     tmp_path: Path, data: Path, weights_dir: Path
 ) -> None:

@@ -261,6 +261,39 @@ def test_a_loss_that_is_no_number_ends_the_job_with_what_to_do(tmp_path: Path, v
         make_trainer(tmp_path, module=module, train=train, optimizer="sgd", learning_rate=10).fit()
 
 
+class Diverging(NoHook):
+    """Spoils the weights in the first step of an epoch."""
+
+    def __init__(self, trainer: Trainer, epoch: int) -> None:
+        self._trainer, self._epoch = trainer, epoch
+
+    @contextmanager
+    def step(self, training: bool) -> Iterator[None]:
+        if training and self._trainer.progress.epoch + 1 == self._epoch:
+            self._trainer.module[0].weight.data.fill_(float("nan"))  # type: ignore[index,union-attr]
+        yield
+
+
+def test_a_job_that_diverges_later_ends_with_the_best_weights_before_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone = make_trainer(tmp_path / "alone", epochs=2, schedule="constant")
+    wanted = alone.fit()
+    for _start in ("first", "again"):
+        trainer = make_trainer(tmp_path / "job", epochs=5, schedule="constant")
+        trainer.hook = Diverging(trainer, epoch=3)
+        progress = trainer.fit()
+        learnt = trainer.module.state_dict()
+        assert all(torch.equal(learnt[name], value) for name, value in alone.module.state_dict().items())
+        assert (progress.epoch, progress.best_epoch) == (2, wanted.best_epoch)
+        assert [row["epoch"] for row in progress.history] == [1, 2]
+        assert "epoch=3; train_loss=nan;" in capsys.readouterr().out
+        assert caplog.messages[-2] == (
+            "The loss is no longer a number in epoch 3: training diverged; use a lower learning_rate than 0.05. "
+            f"The model is that of epoch {wanted.best_epoch}, the best before."
+        )
+
+
 @pytest.mark.parametrize("batch_size", [2, 4, 5, 14])
 def test_losses_are_means_over_samples(tmp_path: Path, capsys: pytest.CaptureFixture[str], batch_size: int) -> None:
     train, module = samples(14, 1), nn.Linear(6, 3)

@@ -16,8 +16,9 @@ from image_classifier.images import Preprocessing
 from image_classifier.training.dataset import Split
 from image_classifier.training.distributed import World
 from image_classifier.training.pixel_cache import PixelCache
+from image_classifier.training.reading import AHEAD
 from image_classifier.training.rejects import Rejects
-from image_classifier.training.sources import AHEAD, FeatureSource, PictureSource, plan
+from image_classifier.training.sources import FeatureSource, PictureSource, plan
 
 Make = Callable[..., Path]
 
@@ -129,6 +130,16 @@ def test_bad_pictures_below_the_limit_are_left_out_of_every_pass(
             assert inputs.shape == (len(targets), 3, 32, 32)
     assert set(read.rejects.found) == {split.paths[row] for row in bad}
     assert caplog.text.count("Left out") == 2, "each is named once"
+
+
+def test_a_picture_that_could_not_be_read_once_is_missing_from_every_later_pass(split: Split) -> None:
+    read, gone = source(split, rejects=Rejects(limit=1)), split.paths[1]
+    content = gone.read_bytes()
+    gone.unlink()
+    first = list(read.batches(4))
+    gone.write_bytes(content)
+    assert same(first, list(read.batches(4)))
+    assert read.rejects.found == {gone: "The file cannot be read (No such file or directory)"}
 
 
 @pytest.mark.parametrize("augmentation", ["none", "light", "standard"])

@@ -1,12 +1,13 @@
 """Checkpoints: written whole or not at all, found again after any kind of stop.
 
-Every file carries the fingerprint of the job's settings and data, so jobs that share a directory do not mix.
+Every file carries the fingerprint of the job's settings, weights and data, so jobs that share a directory do not mix.
 """
 
 import hashlib
 import json
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,15 @@ def fingerprint(**settings: Any) -> str:
     """Eight characters that differ when the settings do."""
     text = json.dumps(settings, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def digest(state: Mapping[str, torch.Tensor]) -> str:
+    """Sixteen characters that differ when weights do."""
+    content = hashlib.blake2b(digest_size=8)
+    for name, value in state.items():
+        content.update(name.encode())
+        content.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return content.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -88,7 +98,8 @@ class Checkpoints:
         if self._files():
             logger.warning("No checkpoint can be read: training starts anew.")
         elif others:
-            logger.info("No checkpoint of this job: the %d in %s are of other settings or data.", others, self.folder)
+            told = "No checkpoint of this job: the %d in %s are of other settings, weights or data."
+            logger.info(told, others, self.folder)
         return None
 
     def _files(self) -> list[Path]:

@@ -52,12 +52,11 @@ class Chronicle:
 
 def of_data(data: Dataset) -> dict[str, Any]:
     """Facts of the pictures."""
-    targets = data.train.targets
     splits = {"train": data.train, "validation": data.validation, "test": data.test}
     later = {name: split for name, split in splits.items() if split is not None and split is not data.train}
     return {
         "classes": data.classes,
-        "class_counts": tuple(targets.count(number) for number in range(len(data.classes))),
+        "class_counts": data.train.counts(),
         "counts": {name: len(split) for name, split in splits.items() if split is not None},
         "duplicates": {name: doubles.count(data.train.paths, split.paths) for name, split in later.items()},
         "test_in_validation": doubles.count(data.validation.paths, data.test.paths) if data.test else 0,

@@ -83,7 +83,7 @@ def run(cluster: Cluster, stop: Stop) -> None:
     os.environ.update(_environment(cluster))
     with (
         tempfile.TemporaryDirectory(prefix="job-") as folder,
-        Heartbeat(cluster.hosts, cluster.current, stop, Workers().send) as heartbeat,
+        Heartbeat(cluster.hosts, cluster.current, stop, Workers().send, cluster.gpus) as heartbeat,
     ):
         heartbeat.wait_for_all()
         failure = _launch(cluster, Path(folder))

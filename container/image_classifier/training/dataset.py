@@ -2,13 +2,14 @@
 
 import logging
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from image_classifier.errors import UserError
+from image_classifier.training import reading
 
 logger = logging.getLogger(__name__)
 
@@ -31,13 +32,21 @@ class Split:
     def __len__(self) -> int:
         return len(self.paths)
 
-    def of_class(self, index: int) -> frozenset[Path]:
-        """Pictures of one class."""
-        return frozenset(path for path, target in zip(self.paths, self.targets, strict=True) if target == index)
+    def files(self) -> list[tuple[str, str, int]]:
+        """Class folder, name and size of each picture: what tells splits apart without reading a picture."""
+        return [(path.parent.name, path.name, reading.size(path)) for path in self.paths]
+
+    def by_class(self) -> dict[int, list[Path]]:
+        """Pictures of each class."""
+        pictures = defaultdict(list)
+        for path, target in zip(self.paths, self.targets, strict=True):
+            pictures[target].append(path)
+        return pictures
 
     def counts(self) -> tuple[int, ...]:
-        """Pictures of each class."""
-        return tuple(self.targets.count(target) for target in range(max(self.targets) + 1))
+        """Number of pictures of each class."""
+        counted = Counter(self.targets)
+        return tuple(counted[target] for target in range(max(counted) + 1))
 
 
 @dataclass(frozen=True)
@@ -56,9 +65,9 @@ class Dataset:
     def needed(self) -> dict[str, frozenset[Path]]:
         """Pictures of which one must be usable for each class to be learnt and validated, by what they are called."""
         return {
-            f"{use} pictures of class {name}": split.of_class(index)
+            f"{use} pictures of class {self.classes[index]}": frozenset(pictures)
             for use, split in (("training", self.train), ("validation", self.validation))
-            for index, name in enumerate(self.classes)
+            for index, pictures in split.by_class().items()
         }
 
     def describe(self) -> str:
@@ -115,12 +124,26 @@ def check_modes(channels: Mapping[str, Any]) -> None:
     Raises:
         UserError: one is a pipe.
     """
-    for name, channel in channels.items():
-        if isinstance(channel, Mapping) and channel.get("TrainingInputMode") == "Pipe":
+    for name, mode in _modes(channels).items():
+        if mode == "Pipe":
             raise UserError(
                 f"The channel {name} comes in Pipe mode, which has no folders; "
                 "give it TrainingInputMode=FastFile, which streams as well, or File."
             )
+
+
+def streams(channels: Mapping[str, Any]) -> bool:
+    """Whether files come over the network as they are read: FastFile mode.
+
+    Args:
+        channels: content of `inputdataconfig.json`.
+    """
+    return "FastFile" in _modes(channels).values()
+
+
+def _modes(channels: Mapping[str, Any]) -> dict[str, str]:
+    told = {name: channel for name, channel in channels.items() if isinstance(channel, Mapping)}
+    return {name: str(channel.get("TrainingInputMode")) for name, channel in told.items()}
 
 
 def check_same(seen: Sequence[tuple[str, str]]) -> None:

@@ -1,11 +1,11 @@
 """Pictures that are in two splits: then the accuracy on the second is better than the network."""
 
-import hashlib
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from functools import cache
 from pathlib import Path
+
+from image_classifier.training import reading
 
 logger = logging.getLogger(__name__)
 
@@ -14,14 +14,12 @@ def count(train: Iterable[Path], other: Iterable[Path]) -> int:
     """Number of files of `other` with the very bytes of a file of `train`; reads only files of the same size."""
     by_size: dict[int, list[Path]] = defaultdict(list)
     for path in train:
-        by_size[path.stat().st_size].append(path)
-
-    @cache
-    def digests(size: int) -> set[bytes]:
-        return {_digest(path) for path in by_size.get(size, ())}
-
-    sizes = ((path, path.stat().st_size) for path in other)
-    return sum(_digest(path) in digests(size) for path, size in sizes if size in by_size)
+        by_size[reading.size(path)].append(path)
+    by_size.pop(-1, None)
+    alike = {path: size for path in other if (size := reading.size(path)) in by_size}
+    twins = [twin for size in set(alike.values()) for twin in by_size[size]]
+    known = {*reading.digests(twins)} - {b""}
+    return sum(content in known for content in reading.digests([*alike]))
 
 
 def warn(found: Mapping[str, int], test_in_validation: int = 0) -> None:
@@ -39,8 +37,3 @@ def warn(found: Mapping[str, int], test_in_validation: int = 0) -> None:
             "them, so the test accuracy is a little too good; remove them on one side.",
             test_in_validation,
         )
-
-
-def _digest(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()

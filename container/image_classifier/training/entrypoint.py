@@ -93,5 +93,8 @@ def _toolkit_environment() -> environment.Environment:
 def reason_of(error: Exception) -> Exception:
     """The error to report: a stop before the first step is one that the caller should read about."""
     if isinstance(error, Stopped):
-        return UserError("Training was stopped before its first step, so there is no model.")
+        return UserError(
+            "Training was stopped before its first step since this start, so there is no model; "
+            "the next start goes on from the job's last checkpoint, if it has one."
+        )
     return error

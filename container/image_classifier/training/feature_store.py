@@ -9,14 +9,19 @@ import logging
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from image_classifier.training import reading
+from image_classifier.training.checkpoint import digest
+
 logger = logging.getLogger(__name__)
+
+_OTHERS = 3  # files that this job does not use, the newest: as many as the job before has made
 
 
 def key(backbone: Mapping[str, torch.Tensor], paths: Sequence[Path], *facts: object) -> str:
@@ -27,14 +32,11 @@ def key(backbone: Mapping[str, torch.Tensor], paths: Sequence[Path], *facts: obj
         paths: the pictures, in order; their content counts, not their names.
         facts: whatever else decides the features: preprocessing, views, versions.
     """
-    digest = hashlib.blake2b(digest_size=8)
-    for name, value in backbone.items():
-        digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    for path in paths:
-        digest.update(hashlib.blake2b(path.read_bytes()).digest())
-    digest.update(repr(facts).encode())
-    return digest.hexdigest()
+    content = hashlib.blake2b(digest(backbone).encode(), digest_size=8)
+    for part in reading.digests(paths):
+        content.update(part)
+    content.update(repr(facts).encode())
+    return content.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -43,9 +45,17 @@ class FeatureStore:
 
     folder: Path
     channel: Path | None = None
+    used: set[str] = field(default_factory=set)  # names that this job has loaded or saved
+
+    def tidy(self) -> None:
+        """Remove what a job that was killed left half written."""
+        for path in self.folder.glob("*.partial"):
+            with suppress(OSError):
+                path.unlink()
 
     def load(self, name: str) -> dict[str, torch.Tensor] | None:
         """The tensors kept under a name; None when there are none. A damaged file is none, and is said."""
+        self.used.add(name)
         for folder in (self.folder, self.channel):
             path = folder / f"{name}.safetensors" if folder else None
             if path is None or not path.exists():
@@ -57,14 +67,24 @@ class FeatureStore:
         return None
 
     def save(self, name: str, tensors: dict[str, torch.Tensor]) -> None:
-        """Keep tensors under a name. A disk that is full or read-only is said, and costs only the next start."""
+        """Keep tensors under a name, and no more than a few that this job does not use.
+
+        A disk that is full or read-only is said, and costs only the next start.
+        """
+        self.used.add(name)
         path = self.folder / f"{name}.safetensors"
         partial = path.with_suffix(".partial")
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             save_file(tensors, partial)
             os.replace(partial, path)
+            self._drop_old()
         except (OSError, SafetensorError) as error:
             with suppress(OSError):
                 partial.unlink()
             logger.warning("The features could not be kept in %s (%s); a restart computes them again.", path, error)
+
+    def _drop_old(self) -> None:
+        others = [path for path in self.folder.glob("*.safetensors") if path.stem not in self.used]
+        for path in sorted(others, key=lambda path: path.stat().st_mtime, reverse=True)[_OTHERS:]:
+            path.unlink(missing_ok=True)

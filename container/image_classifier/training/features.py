@@ -32,6 +32,7 @@ class Extractor:
     network: nn.Module
     architecture: str
     evaluator: Evaluator
+    pictures: int  # of the largest pass: they decide what runs it, whichever passes an earlier run has kept
     store: FeatureStore | None = None
 
     def __post_init__(self) -> None:
@@ -64,29 +65,30 @@ class Extractor:
         return FeatureSource(kept["features"], torch.tensor(source.split.targets)[rows], source.seed, world)
 
     def _name(self, source: PictureSource) -> str:
-        facts = (source.preprocessing, source.max_pixels, _views(source), torch.__version__, "rows, reduced")
+        facts = (source.preprocessing, source.max_pixels, views(source), torch.__version__, "rows, reduced")
         return f"{self.architecture}-{feature_store.key(self._backbone.state_dict(), source.split.paths, *facts)}"
 
     def _compute(self, source: PictureSource, label: str) -> dict[str, torch.Tensor]:
         """Features [views, n, features] of rows [n]; every process runs its share, and all get the whole."""
         started = time.monotonic()
-        module = _Mirrored(self._fastest(source)) if _views(source) == 2 else _Plain(self._fastest(source))
+        module = _Mirrored(self._fastest(source)) if views(source) == 2 else _Plain(self._fastest(source))
         parts = [part for part, _ in self.evaluator.world.all_of(self.evaluator.predict(module, source, label))]
-        views = torch.cat(parts).transpose(0, 1).contiguous()
+        made = torch.cat(parts).transpose(0, 1).contiguous()
         source.rejects.share(source.world)
         rows = [row for row, path in enumerate(source.split.paths) if path not in source.rejects.found]
-        seconds, count = time.monotonic() - started, len(views) * len(rows)
+        seconds, count = time.monotonic() - started, len(made) * len(rows)
         logger.info("%s: %d pictures in %.1f s (%.0f a second).", label, count, seconds, count / seconds)
-        return {"features": views, "rows": torch.tensor(rows)}
+        return {"features": made, "rows": torch.tensor(rows)}
 
     def _fastest(self, source: PictureSource) -> nn.Module:
         if self._engine is None:
-            count = len(source) * _views(source)
-            self._engine = fastest(self._backbone, source.preprocessing.image_size, count, self.evaluator.device)
+            side, device = source.preprocessing.image_size, self.evaluator.device
+            self._engine = fastest(self._backbone, side, self.pictures, device)
         return self._engine
 
 
-def _views(source: PictureSource) -> int:
+def views(source: PictureSource) -> int:
+    """Views of each picture that features are computed of."""
     return 2 if source.augmentation == "light" else 1
 
 

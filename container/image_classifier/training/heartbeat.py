@@ -10,12 +10,13 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from image_classifier.errors import ExitCode, PlatformError
+from image_classifier.errors import ExitCode, PlatformError, UserError
 from image_classifier.training.stopping import Stop
 
 logger = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ class Word(BaseModel):
 
     host: str
     state: State = "alive"
+    gpus: int = 0
     failure: Failure | None = None
 
 
@@ -59,6 +61,7 @@ class Other:
     address: str | None = None
     heard: float | None = None  # time.monotonic()
     done: bool = False
+    gpus: int = 0
 
 
 class Heartbeat:
@@ -70,6 +73,7 @@ class Heartbeat:
         stop: this host's; set when another host was asked to stop.
         on_workers: sends a signal to the processes that train: SIGTERM after a request to stop, SIGKILL when another
             host failed or is lost.
+        gpus: that this host has.
         silent: seconds without a word after which a host is lost.
     """
 
@@ -79,9 +83,11 @@ class Heartbeat:
         current: str,
         stop: Stop,
         on_workers: Callable[[signal.Signals], None],
+        gpus: int = 0,
         silent: float = SILENT,
     ) -> None:
         self._current, self._stop, self._signal, self._silent = current, stop, on_workers, silent
+        self._gpus = gpus
         self._others = {host: Other() for host in hosts if host != current}
         self._mine: Failure | None = None
         self._theirs = threading.Event()
@@ -89,6 +95,7 @@ class Heartbeat:
         self._ended = threading.Event()
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self._finder = threading.Thread(target=self._find, name="names of hosts", daemon=True)
 
     def __enter__(self) -> "Heartbeat":
         try:
@@ -96,6 +103,7 @@ class Heartbeat:
         except OSError as error:
             self._socket.close()
             raise PlatformError(f"UDP port {PORT} cannot be used ({error.strerror}); end what holds it.") from None
+        self._finder.start()
         self._thread.start()
         return self
 
@@ -113,6 +121,7 @@ class Heartbeat:
         Raises:
             Stopped: asked to stop meanwhile.
             PlatformError: a host does not come.
+            UserError: some hosts have GPUs and others have none.
         """
         started = said = time.monotonic()
         while missing := [host for host, other in self._others.items() if other.heard is None]:
@@ -128,6 +137,17 @@ class Heartbeat:
                 said = now
                 logger.info("Waiting for %s.", names)
             time.sleep(0.1)
+        self._check_gpus()
+
+    def _check_gpus(self) -> None:
+        """Those with GPUs would talk by NCCL and the others by gloo, and all would wait for each other."""
+        gpus = {self._current: self._gpus, **{host: other.gpus for host, other in self._others.items()}}
+        having, others = ([host for host in sorted(gpus) if bool(gpus[host]) is has] for has in (True, False))
+        if having and others:
+            raise UserError(
+                f"{_some(having)} GPUs and {_some(others)} none, so they cannot train together; "
+                "give all instance groups of the job GPUs, or none of them."
+            )
 
     def fail(self, failure: Failure) -> None:
         """Tell the others that this host failed."""
@@ -137,6 +157,15 @@ class Heartbeat:
         """What another host failed of, for a host that only lost its connection; None when nothing comes."""
         self._theirs.wait(self._silent + 5 * EVERY)
         return self.failure
+
+    def _find(self) -> None:
+        """Look up where the others are; a resolver may take many seconds to say that it does not know."""
+        while not self._ended.is_set():
+            for host, other in self._others.items():
+                if other.address is None:
+                    with suppress(OSError):  # its name is not known yet
+                        other.address = socket.gethostbyname(host)
+            self._ended.wait(EVERY)
 
     def _run(self) -> None:
         while not self._ended.is_set():
@@ -149,12 +178,12 @@ class Heartbeat:
                 self._signal(signal.SIGTERM)
 
     def _tell(self, state: State) -> None:
-        message = Word(host=self._current, state=state, failure=self._mine).model_dump_json().encode()
-        for host, other in self._others.items():
+        message = Word(host=self._current, state=state, gpus=self._gpus, failure=self._mine).model_dump_json().encode()
+        for other in self._others.values():
             try:
-                other.address = other.address or socket.gethostbyname(host)
-                self._socket.sendto(message, (other.address, PORT))
-            except OSError:  # its name is not known yet, or it is gone: its silence will tell
+                if other.address:
+                    self._socket.sendto(message, (other.address, PORT))
+            except OSError:  # it is gone, and its silence will tell, or it comes back at another address
                 other.address = None
 
     def _listen(self, until: float) -> None:
@@ -170,7 +199,7 @@ class Heartbeat:
         other = self._others.get(word.host)
         if other is None:
             return
-        other.heard = time.monotonic()
+        other.gpus, other.heard = word.gpus, time.monotonic()
         other.done = word.state == "done"
         if word.state == "stopping" and not self._stop.requested:
             logger.info("%s was asked to stop: stopping after this step.", word.host)
@@ -188,6 +217,10 @@ class Heartbeat:
         if self.failure is None:
             self.failure = failure
             self._theirs.set()
+
+
+def _some(hosts: list[str]) -> str:
+    return f"{', '.join(hosts)} {'has' if len(hosts) == 1 else 'have'}"
 
 
 def _is_address(name: str) -> bool:

@@ -93,7 +93,12 @@ class Hyperparameters(BaseModel):
     max_bad_pictures: int = Field(
         10, ge=0, le=1_000_000, description="Pictures that may be damaged; they are named and left out."
     )
-    num_workers: int = Field(0, ge=0, le=128, description="Threads that decode pictures; 0 takes one for each core.")
+    num_workers: int = Field(
+        0,
+        ge=0,
+        le=128,
+        description="Threads that decode pictures; 0 takes one for each core, and in FastFile mode at least 8.",
+    )
     compile: Literal["auto", "off"] = Field(
         "auto",
         description="`auto`: add compiled variants for CPUs to the artifact, in fp32 and int8, with what was measured; "

@@ -25,7 +25,7 @@ from image_classifier.training import (
     probe,
     results,
 )
-from image_classifier.training.checkpoint import Checkpoints, fingerprint
+from image_classifier.training.checkpoint import Checkpoints, digest, fingerprint
 from image_classifier.training.chronicle import Chronicle
 from image_classifier.training.costs import BACKWARD, Costs, forward_flops, matrix_peak
 from image_classifier.training.dataset import Dataset
@@ -36,7 +36,7 @@ from image_classifier.training.feature_store import FeatureStore
 from image_classifier.training.halving import note_halves
 from image_classifier.training.hyperparameters import OBSERVING, Hyperparameters
 from image_classifier.training.loop import Trainer
-from image_classifier.training.pictures import Pictures
+from image_classifier.training.pictures import Pictures, decoders
 from image_classifier.training.precision import Precision
 from image_classifier.training.rejects import Rejects
 from image_classifier.training.sources import Source
@@ -83,7 +83,8 @@ class Job:
             results.say_costs(self.layout.model, self._costs())
 
     def _run(self) -> None:
-        dataset.check_modes(self.layout.read_config("inputdataconfig.json"))
+        channels = self.layout.read_config("inputdataconfig.json")
+        dataset.check_modes(channels)
         with self.chronicle.phase("reading"):
             data = dataset.find(self.layout.channels(), self.chosen.validation_fraction, self.chosen.seed)
         logger.info(data.describe())
@@ -91,20 +92,24 @@ class Job:
         facts = chronicle.of_data(data)
         doubles.warn(facts["duplicates"], facts["test_in_validation"])
         self.chronicle.note(**facts)
-        self.key = self._fingerprint(data)
-        dataset.check_same(self.world.gather((self.key, data.describe())))
+        seen = fingerprint(train=data.train.files(), validation=data.validation.files())
+        dataset.check_same(self.world.gather((seen, data.describe())))
         machine.keep_freed_memory()
         torch.set_num_threads(self._threads())
         costs, limit = self.chronicle.costs, self.settings.max_pixels
-        self.pictures = Pictures(self.chosen, limit, self._threads(), self.world, self.rejects, costs)
+        threads = decoders(self.chosen, self._threads(), dataset.streams(channels))
+        self.pictures = Pictures(self.chosen, limit, threads, self.world, self.rejects, costs)
         device = self.world.device
         logger.info("Device: %s, %d cores.", device, self._threads())
         self.chronicle.note(device=_describe(device), cores=self._threads())
         self.evaluator = Evaluator(device, _EVALUATION_BATCH[device.type], self.stop, self.world)
         channel, baked = self.layout.channels().get("pretrained"), self.settings.weights_dir
         network = pretrained.make_network(self.chosen, len(data.classes), channel, baked)
+        self.key = self._fingerprint(network, seen)
         self.flops = forward_flops(network, self.chosen.architecture, self.chosen.image_size)
         store = FeatureStore(self.layout.checkpoints / "features", self.layout.channels().get("features"))
+        if self.world.is_main:
+            store.tidy()
         self.passes = FeaturePasses(self.chosen, self.pictures, self.evaluator, store, self._phase)
         done = self._fit(network.to(device), data)
         with self._phase("test"):
@@ -207,9 +212,10 @@ class Job:
             learning = (probe.learn_head(head, alone, loss, self.chosen, self.stop) for _ in range(1))
             head.load_state_dict(self.world.all_of(learning)[0])
 
-    def _fingerprint(self, data: Dataset) -> str:
-        pictures = [(path.parent.name, path.name, path.stat().st_size) for path in data.train.paths]
-        return fingerprint(chosen=self.chosen.model_dump(exclude=set(OBSERVING)), pictures=pictures)
+    def _fingerprint(self, network: nn.Module, pictures: str) -> str:
+        """Of all that decides what is learnt; what is random follows from the seed."""
+        weights = digest(networks.backbone_state(network, self.chosen.architecture)) if self.chosen.pretrained else ""
+        return fingerprint(chosen=self.chosen.model_dump(exclude=set(OBSERVING)), pictures=pictures, weights=weights)
 
     def _test(self, network: nn.Module, data: Dataset, temperature: float) -> Evaluation | None:
         """Measure the finished network on the test split, unless there is none or time is short."""

@@ -35,6 +35,10 @@ from image_classifier.training.stopping import Stop, Stopped
 logger = logging.getLogger(__name__)
 
 
+class Diverged(UserError):
+    """The loss is no longer a number."""
+
+
 @dataclass
 class Trainer:
     """Trains one module: the whole network, or its head alone when features stand in for pictures."""
@@ -73,7 +77,7 @@ class Trainer:
 
         Raises:
             Stopped: asked to stop before there was anything to keep.
-            UserError: the loss is no longer a number.
+            UserError: nothing good was learnt before the loss was no longer a number, or before a rule fired.
         """
         if not self._resume():
             self.begin()
@@ -89,6 +93,10 @@ class Trainer:
                 raise
             now = self.progress
             logger.info("Stopped in epoch %d after step %d; a restart resumes there.", now.epoch + 1, now.step)
+        except Diverged as error:
+            if not self.progress.best_epoch:
+                raise
+            logger.warning("%s The model is that of epoch %d, the best before.", error, self.progress.best_epoch)
         self.module.load_state_dict(self.best or self.average.weights or self.module.state_dict())
         self._calibrate()
         return self.progress
@@ -210,7 +218,7 @@ class Trainer:
         if self.world.is_main:
             print(metric_line(epoch, values), flush=True)
         if not math.isfinite(values["train_loss"]) or not math.isfinite(values["val_loss"]):
-            raise UserError(
+            raise Diverged(
                 f"The loss is no longer a number in epoch {epoch}: training diverged; "
                 f"use a lower learning_rate than {self.chosen.learning_rate:g}."
             )

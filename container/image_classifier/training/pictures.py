@@ -1,5 +1,6 @@
 """What all sources of one job's pictures have in common."""
 
+import logging
 from dataclasses import dataclass
 
 from image_classifier import machine
@@ -12,6 +13,19 @@ from image_classifier.training.pixel_cache import PixelCache
 from image_classifier.training.rejects import Rejects
 from image_classifier.training.sources import PictureSource
 
+logger = logging.getLogger(__name__)
+
+STREAMING = 8  # threads, at least, that decode what comes over the network
+
+
+def decoders(chosen: Hyperparameters, cores: int, streamed: bool) -> int:
+    """Threads that decode pictures in this process: more than cores, where they wait for the network."""
+    if chosen.num_workers or not streamed:
+        return chosen.num_workers or cores
+    count = max(cores, STREAMING)
+    logger.info("FastFile mode: %d threads decode pictures, as each waits for the network; see num_workers.", count)
+    return count
+
 
 @dataclass
 class Pictures:
@@ -19,7 +33,7 @@ class Pictures:
 
     chosen: Hyperparameters
     max_pixels: int
-    threads: int  # of this process
+    threads: int  # that decode
     world: World
     rejects: Rejects
     costs: Costs
@@ -33,7 +47,7 @@ class Pictures:
             split=split,
             preprocessing=Preprocessing(image_size=self.chosen.image_size),
             max_pixels=self.max_pixels,
-            threads=self.chosen.num_workers or self.threads,
+            threads=self.threads,
             seed=self.chosen.seed,
             augmentation=self.chosen.augmentation if augmented else "none",
             world=self.world,

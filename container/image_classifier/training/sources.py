@@ -4,12 +4,10 @@ Pictures are decoded by threads (Pillow lets go of Python's lock), so nothing de
 """
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -23,10 +21,10 @@ from image_classifier.training.costs import Costs
 from image_classifier.training.dataset import Split
 from image_classifier.training.distributed import ALONE, World
 from image_classifier.training.pixel_cache import PixelCache
+from image_classifier.training.reading import cut, in_order
 from image_classifier.training.rejects import Rejects
 
 Batch = tuple[torch.Tensor, torch.Tensor]  # network input, targets (int64)
-AHEAD = 3  # batches that are decoded before they are asked for
 
 
 class Source(Protocol):
@@ -51,17 +49,13 @@ def plan(count: int, batch_size: int, epoch: int | None, seed: int, world: World
     A last batch of one joins its neighbour: BatchNorm cannot learn from one.
     """
     if epoch is None:
-        return _cut(world.share(range(count)), batch_size)
+        return cut(world.share(range(count)), batch_size)
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-    batches = _cut(torch.randperm(count, generator=generator).tolist(), batch_size)
+    batches = cut(torch.randperm(count, generator=generator).tolist(), batch_size)
     if len(batches) > 1 and len(batches[-1]) == 1:
         last = batches.pop()
         batches[-1] = batches[-1] + last
     return [list(world.share(batch)) for batch in batches]
-
-
-def _cut(order: Sequence[int], batch_size: int) -> list[list[int]]:
-    return [list(order[i : i + batch_size]) for i in range(0, len(order), batch_size)]
 
 
 def moved(batch: torch.Tensor, device: torch.device) -> torch.Tensor:
@@ -104,7 +98,7 @@ class PictureSource:
 
     def _decoded(self, planned: list[list[int]], epoch: int | None) -> Iterator[list[torch.Tensor | None]]:
         with ThreadPoolExecutor(self.threads, thread_name_prefix="decode") as pool:
-            yield from _in_order(pool, lambda row: self._timed(row, epoch), planned)
+            yield from in_order(pool, lambda row: self._timed(row, epoch), planned)
 
     def _timed(self, row: int, epoch: int | None) -> torch.Tensor | None:
         started = time.time()
@@ -119,6 +113,8 @@ class PictureSource:
             UserError: too many cannot.
         """
         path, kind = self.split.paths[row], "none" if epoch is None else self.augmentation
+        if path in self.rejects.found:  # a disk that failed once may answer now: every pass has the same pictures
+            return None
         make = partial(self._prepared, path, kind)
         try:
             image = self.cache.get((path, kind == "standard"), make)
@@ -130,8 +126,11 @@ class PictureSource:
         return images.to_tensor(augment(image, kind, self.preprocessing, draws(self.seed, epoch, row)))
 
     def _prepared(self, path: Path, kind: Kind) -> Image.Image:
-        image = images.decode(path.read_bytes(), self.max_pixels, self.preprocessing)
-        return prepare(image, kind, self.preprocessing)
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise ImageError(f"The file cannot be read ({error.strerror or error}).") from None
+        return prepare(images.decode(content, self.max_pixels, self.preprocessing), kind, self.preprocessing)
 
 
 @dataclass(frozen=True)
@@ -159,25 +158,3 @@ class FeatureSource:
         if epoch is None or len(self.features) == 1:
             return 0
         return int(mirrors(draws(self.seed, epoch, row)))
-
-
-def _in_order(
-    pool: ThreadPoolExecutor, read: Callable[[int], torch.Tensor | None], planned: Sequence[list[int]]
-) -> Iterator[list[torch.Tensor | None]]:
-    """Run `read` over all rows with a bounded lead, and give the results batch by batch."""
-    waiting: deque[list[Future[torch.Tensor | None]]] = deque()
-    todo = iter(planned)
-
-    def submit(count: int) -> None:
-        waiting.extend([pool.submit(read, row) for row in rows] for rows in islice(todo, count))
-
-    try:
-        submit(AHEAD)
-        while waiting:
-            batch = waiting.popleft()
-            submit(1)
-            yield [future.result() for future in batch]
-    finally:  # the reader stopped early, or a picture is bad: do not decode the rest
-        for futures in waiting:
-            for future in futures:
-                future.cancel()
