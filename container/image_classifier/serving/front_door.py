@@ -24,6 +24,7 @@ from image_classifier.serving.location import find
 from image_classifier.serving.mms import ModelServer
 from image_classifier.serving.mms_answer import UNAVAILABLE, of_sagemaker, translate
 from image_classifier.serving.probe import Probe
+from image_classifier.serving.sending import send
 from image_classifier.serving.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
@@ -112,12 +113,13 @@ class Door:
         self.in_flight += 1
         try:
             response = await respond(request, handler)
+            response.headers[REQUEST_ID_HEADER] = request_id(request)
+            if self.state is State.DRAINING:
+                response.force_close()  # the caller's next request goes to another server
+            self.telemetry.answered(_path(request), response.status, time.monotonic() - start)
+            await send(request, response)  # aiohttp finds it sent
         finally:
             self.in_flight -= 1
-        response.headers[REQUEST_ID_HEADER] = request_id(request)
-        if self.state is State.DRAINING:
-            response.force_close()  # the caller's next request goes to another server
-        self.telemetry.answered(_path(request), response.status, time.monotonic() - start)
         return response
 
     async def ping(self, _request: web.Request) -> web.Response:
