@@ -1,8 +1,9 @@
 """The door of many models: room in memory is looked for before a load, with a stand-in for the model server."""
 
 import asyncio
+import io
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,7 +17,7 @@ from image_classifier.compiled import Kind
 from image_classifier.config import CONFIG
 from image_classifier.contract import Settings
 from image_classifier.errors import PlatformError
-from image_classifier.serving import multi_model, probe, sizing
+from image_classifier.serving import intake, multi_model, probe, sizing
 from image_classifier.serving.front_door import State
 from image_classifier.serving.multi_model import MultiModelDoor
 from image_classifier.serving.sizing import MIB, MODEL_COPIES, WORKER_BASE
@@ -183,6 +184,56 @@ def test_a_load_ends_at_once_when_the_server_does(folder: Path, monkeypatch: pyt
         assert (await client.get("/models/first")).status == 200  # what is loaded is served to the end
 
     free(monkeypatch, 2 * NEEDED)
+    talk(folder, conversation)
+
+
+def test_a_request_to_load_that_comes_in_pieces_is_understood(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = json.dumps({"model_name": "first", "url": str(folder)}).encode()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for piece in (body[:10], body[10:]):
+            yield piece
+            await asyncio.sleep(0.1)
+
+    async def conversation(client: Client, _may_load: asyncio.Event) -> None:
+        assert (await client.post("/models", data=pieces())).status == 200
+        assert (await client.get("/models/first")).status == 200
+
+    free(monkeypatch, NEEDED)
+    talk(folder, conversation)
+
+
+def test_a_request_to_load_that_stops_coming_is_408_and_503_when_the_server_ends(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def stall() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.sleep(60)
+
+    async def conversation(client: Client, _may_load: asyncio.Event) -> None:
+        silent = await asyncio.wait_for(client.post("/models", data=stall()), 5)
+        assert (silent.status, (await silent.json())["code"]) == (408, "slow_body")
+        monkeypatch.setattr(intake, "IDLE_SECONDS", 60)
+        asked = asyncio.ensure_future(client.post("/models", data=stall()))
+        await asyncio.sleep(0.1)
+        client.app[DOOR].deadlines.bring_forward(asyncio.get_running_loop().time() + 60)
+        late = await asyncio.wait_for(asked, 5)
+        assert (late.status, (await late.json())["code"]) == (503, "shutting_down")
+
+    monkeypatch.setattr(intake, "IDLE_SECONDS", 0.2)
+    talk(folder, conversation)
+
+
+@pytest.mark.parametrize("size", [MIB, MIB + 1])
+def test_a_request_to_load_of_a_megabyte_is_refused_in_its_own_words(folder: Path, size: int) -> None:
+    async def conversation(client: Client, _may_load: asyncio.Event) -> None:
+        answer = await client.post("/models", data=io.BytesIO(b"[" * size))
+        said = await answer.json()
+        if size > MIB:
+            assert (answer.status, said["message"]) == (413, "The body is larger than the limit of 1 MiB.")
+        else:
+            assert (answer.status, said["code"]) == (400, "bad_request")
+
     talk(folder, conversation)
 
 

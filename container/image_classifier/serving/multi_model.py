@@ -18,12 +18,13 @@ from image_classifier.contract import Settings
 from image_classifier.errors import PlatformError, RequestError, UserError
 from image_classifier.serving import engines, report, sizing
 from image_classifier.serving.front_door import Door, Model, State
+from image_classifier.serving.intake import Intake
 from image_classifier.serving.probe import STUCK
-from image_classifier.serving.sizing import MIB
+from image_classifier.serving.sizing import BUFFER, MIB
 
 logger = logging.getLogger(__name__)
 
-BODY_LIMIT = 1 << 16  # bytes of a request to load a model
+BODY_LIMIT = BUFFER  # of a request to load a model: it comes in no file
 WATCH_SECONDS = 2.0
 STUCK_SECONDS = 60  # in which Java may come back
 PATIENCE_SECONDS = 20  # in which MMS starts a worker that died again
@@ -122,7 +123,8 @@ class MultiModelDoor(Door):
 
     async def load_model(self, request: web.Request) -> web.Response:
         """Load the model that the body names: {"model_name": …, "url": directory}."""
-        name, folder = await _load_request(request)
+        async with self.deadlines.dropped():
+            name, folder = _load_request(await self._small_body(request))
         if name in self.models or name in self.loading:
             raise RequestError(409, "already_loaded", f"The model {name} is loaded already.")
         if not folder.is_dir():
@@ -135,6 +137,13 @@ class MultiModelDoor(Door):
         finally:
             del self.loading[name]
         return web.json_response({"status": f"Model {name} loaded."})
+
+    async def _small_body(self, request: web.Request) -> bytes:
+        intake = Intake(request, BODY_LIMIT, self.bodies, self.files, self.server.folder, setting="")
+        try:
+            return bytes(await intake.read())
+        finally:
+            intake.end()
 
     async def _find_room(self, folder: Path) -> int:
         """Bytes that a model needs.
@@ -194,11 +203,11 @@ class MultiModelDoor(Door):
         return name
 
 
-async def _load_request(request: web.Request) -> tuple[str, Path]:
+def _load_request(body: bytes) -> tuple[str, Path]:
     try:
-        content = json.loads(await request.content.read(BODY_LIMIT))
+        content = json.loads(body)
         name, url = content["model_name"], content["url"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         name = url = None
     if not isinstance(name, str) or not isinstance(url, str) or not name or not url:
         raise RequestError(400, "bad_request", 'Loading a model takes {"model_name": "…", "url": "directory"}.')
