@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from house import House, Run
+from house import House, Run, lay
 from image_classifier.serving import sending, spool, wire
 
 MIB = 1 << 20
@@ -23,7 +23,7 @@ async def asking(house: House, answer: bytes) -> AsyncIterator[tuple[asyncio.Str
     """A caller with little room that has asked for an answer, and has read nothing of it."""
     large = len(answer) > MIB
     house.mms.where = wire.FILE if large else wire.HERE
-    house.mms.body = spool.put(house.mms.folder, answer).encode() if large else answer
+    house.mms.body = lay(house, answer) if large else answer
     caller = socket.socket()
     caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
     caller.setblocking(False)

@@ -18,7 +18,7 @@ Body = bytes | Path  # of the file that holds it
 
 
 class Budget:
-    """The bytes that the bodies of all requests may take together, in memory or in files."""
+    """The bytes that the bodies of all requests may take together, in memory or in files; there with large answers."""
 
     def __init__(self, size: int) -> None:
         self.free = size
