@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ import pytest
 
 from calls import context
 from house import JPEG, House, Run
-from image_classifier.serving import handler, wire, worker
+from image_classifier.serving import gate, handler, wire, worker
 from image_classifier.serving.gate import Gate
 from image_classifier.serving.sizing import MIB
 
@@ -81,6 +82,52 @@ def test_a_worker_that_says_it_has_grown_is_replaced_while_no_request_is_at_work
         assert len(replaced) == 1
 
     run(talk)
+
+
+def test_a_worker_whose_requests_take_long_is_replaced_and_others_are_held_up_for_a_quarter_of_the_time(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "FIRST_SECONDS", 0.2)
+
+    async def talk(house: House) -> None:
+        replaced: list[int] = []
+
+        async def replace_worker(_name: str, pid: int) -> None:
+            replaced.append(pid)
+
+        async def call() -> None:
+            while not replaced:
+                assert (await house.client.post("/invocations", data=b"x", headers=JPEG)).status == 200
+
+        house.door.server.replace_worker = replace_worker  # type: ignore[method-assign]
+        house.mms.headers[wire.GROWN], house.mms.delay = "4242", 0.6
+        calling = [asyncio.ensure_future(call()) for _ in range(2)]
+        began, closed = time.monotonic(), list[float]()
+        while not replaced:
+            start = time.monotonic()
+            await house.door.replace_grown()
+            closed.append(time.monotonic() - start)
+            await asyncio.sleep(0.02)
+        assert replaced == [4242]
+        assert sum(closed[:-1]) < (time.monotonic() - began) / 4 + 0.1
+        await asyncio.gather(*calling)
+
+    run(talk)
+
+
+def test_a_gate_is_not_closed_again_soon_after_it_was_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    patience, closed = gate.Patience(most=27.5), []
+    for _ in range(600):
+        try:
+            closed.append(patience.begin())
+            now += closed[-1]
+            patience.was_too_short()
+        except TimeoutError:
+            now += 1
+    assert closed[:5] == [5, 10, 20, 27.5, 27.5]
+    assert sum(closed) <= (now - 100) / 4 + closed[-1]
 
 
 @pytest.fixture

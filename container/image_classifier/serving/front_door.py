@@ -5,7 +5,7 @@ import itertools
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -19,7 +19,7 @@ from image_classifier.contract import Settings
 from image_classifier.errors import RequestError
 from image_classifier.serving import java, openapi, spool, wire
 from image_classifier.serving.deadlines import Deadlines
-from image_classifier.serving.gate import Gate
+from image_classifier.serving.gate import Gate, Patience
 from image_classifier.serving.http_server import REQUEST_ID_HEADER, has_gone, request_id, respond
 from image_classifier.serving.intake import Body, Budget, Intake
 from image_classifier.serving.location import find
@@ -32,7 +32,6 @@ from image_classifier.serving.worker_headers import worker_headers
 
 logger = logging.getLogger(__name__)
 
-EMPTY_SECONDS = 5  # for the requests at work to be answered, while others wait
 _LAID = web.RequestKey("laid", int)  # bytes of the answer, where it lies in a file
 
 
@@ -74,6 +73,7 @@ class Door:
         self.deadlines = Deadlines(self.settings.request_seconds)
         self.probe = Probe(self.server)
         self._working: set[asyncio.Task[web.Response]] = set()
+        self.patience = Patience(self.settings.request_seconds / 2)  # who waits has the other half to be answered
         self._numbers = itertools.count(1)  # of the files of answers
         self._grown: dict[int, Model] = {}  # by the process id of a worker
         self.bodies = Budget(self.server.sizing.bodies)
@@ -228,18 +228,30 @@ class Door:
         """Replace a worker that said it has grown, if one did, while no request is at work: none is lost with it."""
         if not self._grown:
             return
-        pid, model = self._grown.popitem()
-        with suppress(TimeoutError):  # it will say so again
+        pid = next(iter(self._grown))
+        model = self._grown.pop(pid)
+        try:
             async with self._emptied(model):
                 logger.info("The worker %d has grown beyond CLASSIFIER_WORKER_MAX_MB and is replaced.", pid)
                 await self.server.replace_worker(model.name, pid)
                 self._grown.pop(pid, None)  # it said so more than once
+        except TimeoutError:
+            self._grown[pid] = model  # after others
 
     @asynccontextmanager
     async def _emptied(self, model: Model) -> AsyncIterator[None]:
-        """No request is at work in the block, and who comes waits; a TimeoutError where one has been for too long."""
-        async with self._uploads.emptied(EMPTY_SECONDS), model.gate.emptied(EMPTY_SECONDS):
-            yield
+        """No request is at work in the block, and who comes waits.
+
+        Raises:
+            TimeoutError: one has been for too long, now or a short while ago.
+        """
+        patience = self.patience.begin()
+        try:
+            async with self._uploads.emptied(patience), model.gate.emptied(patience):
+                yield
+        except TimeoutError:
+            self.patience.was_too_short()
+            raise
 
 
 def _path(request: web.Request) -> str:
