@@ -191,8 +191,8 @@ class Door:
         task.add_done_callback(end)
         return task
 
-    async def predict(self, model: Model, body: Body, headers: dict[str, str], come: float) -> web.Response:
-        """Let a worker answer what has come at a time of the monotonic clock.
+    async def predict(self, model: Model, body: Body, headers: dict[str, str], come: float | None) -> web.Response:
+        """Let a worker answer what has come at a time of the monotonic clock; None is ours, and not measured.
 
         Raises:
             RequestError: it could not; 503 where another worker can.
@@ -208,10 +208,11 @@ class Door:
                 f"/predictions/{model.name}", data=data, headers=headers, timeout=timeout
             ) as response:
                 content = await response.read()
-                self.probe.heard = time.monotonic()
+                self.probe.hear(response.status)
                 if pid := int(response.headers.get(wire.GROWN, 0)):
                     self._grown[pid] = model
-                self.telemetry.predicted(response.headers.get(wire.STAGES, ""), time.monotonic() - come)
+                if come is not None:
+                    self.telemetry.predicted(response.headers.get(wire.STAGES, ""), time.monotonic() - come)
                 return translate(response, content, self.server.folder)
         except BaseException:  # its worker may have died after it had laid the answer there
             (self.server.folder / laid).unlink(missing_ok=True)
@@ -220,9 +221,15 @@ class Door:
     def tell(self, fault: str) -> None:
         """Let /ping say whether there is a fault; the log says when that changes."""
         state = State.NO_WORKERS if fault else State.READY
-        if state is not self.state and self.state is not State.DRAINING:
+        if self.turn(state):
             logger.warning("%s", fault or "Workers are ready again.")
-            self.state = state
+
+    def turn(self, state: State) -> bool:
+        """Be in another state, unless the server is shutting down; whether it is another one."""
+        if self.state in (state, State.DRAINING):
+            return False
+        self.state = state
+        return True
 
     async def replace_grown(self) -> None:
         """Replace a worker that said it has grown, if one did, while no request is at work: none is lost with it."""

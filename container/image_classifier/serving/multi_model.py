@@ -68,7 +68,7 @@ class MultiModelDoor(Door):
         """Start MMS; models are loaded on request."""
         await self.server.start()
         logger.info("Ready: models are loaded on request.")
-        self.state = State.READY
+        self.turn(State.READY)
 
     async def watch(self) -> None:
         """Keep /ping honest, and load the models again whose workers died for good: nobody else would.
