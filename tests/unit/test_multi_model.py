@@ -3,6 +3,7 @@
 import asyncio
 import io
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ from image_classifier import compiled, machine
 from image_classifier.compiled import Kind
 from image_classifier.config import CONFIG
 from image_classifier.contract import Settings
-from image_classifier.errors import PlatformError
+from image_classifier.errors import PlatformError, RequestError
 from image_classifier.serving import intake, multi_model, probe, sizing
 from image_classifier.serving.front_door import State
 from image_classifier.serving.multi_model import MultiModelDoor
@@ -102,6 +103,29 @@ def test_a_model_alone_is_always_tried(folder: Path, monkeypatch: pytest.MonkeyP
     talk(folder, conversation)
 
 
+def test_a_model_that_does_not_fit_alone_is_too_large_and_beside_others_out_of_memory(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(_folder: Path) -> str:
+        raise RequestError(507, "out_of_memory", f"The model in {folder} does not fit into memory.")
+
+    async def conversation(client: Client, _may_load: asyncio.Event) -> None:
+        server = client.app[DOOR].server
+        fits, server.load = server.load, full  # type: ignore[method-assign]
+        answer = await load(client, "alone", folder)
+        said = await answer.json()
+        assert (answer.status, said["code"]) == (500, "model_too_large")
+        assert f"about {NEEDED // MIB} MiB of memory and {NEEDED // MIB} MiB are free" in said["message"]
+        server.load = fits  # type: ignore[method-assign]
+        assert (await load(client, "first", folder)).status == 200
+        server.load = full  # type: ignore[method-assign]
+        answer = await load(client, "second", folder)
+        assert (answer.status, (await answer.json())["code"]) == (507, "out_of_memory")
+
+    free(monkeypatch, NEEDED)
+    talk(folder, conversation)
+
+
 def test_what_is_loading_counts_as_taken(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def conversation(client: Client, may_load: asyncio.Event) -> None:
         may_load.clear()
@@ -134,6 +158,44 @@ def test_ping_is_503_while_java_is_stuck_and_when_it_stays_so_the_server_ends(
 
     monkeypatch.setattr(probe, "SILENT_SECONDS", 0.0)
     monkeypatch.setattr(multi_model, "WATCH_SECONDS", 0.02)
+    talk(folder, conversation)
+
+
+def test_a_model_that_takes_long_to_load_again_delays_no_other(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("slow", "quick")
+    folders = {name: folder / name for name in names}
+    for each in folders.values():
+        each.mkdir()
+
+    async def conversation(client: Client, may_load: asyncio.Event) -> None:
+        door = client.app[DOOR]
+        for name in names:
+            assert (await load(client, name, folders[name])).status == 200
+        loads = Counter[str]()
+
+        async def load_again(model: Path) -> str:
+            loads[model.name] += 1
+            if model.name == "slow":
+                await may_load.wait()
+            return f"again-{model.name}"
+
+        door.server.load = load_again  # type: ignore[method-assign]
+        door.server.can_start_workers = lambda name: name.startswith("again")  # type: ignore[method-assign]
+        may_load.clear()
+        looking = asyncio.create_task(door._look_after())
+        await asyncio.sleep(0.3)
+        assert door.models["quick"].name == "again-quick"
+        assert door.models["slow"].name == "m-slow"
+        may_load.set()
+        await asyncio.sleep(0.1)
+        assert door.models["slow"].name == "again-slow"
+        assert loads == Counter(slow=1, quick=1)  # each once, however long it takes
+        assert not door.again
+        looking.cancel()
+
+    monkeypatch.setattr(multi_model, "WATCH_SECONDS", 0.02)
+    monkeypatch.setattr(multi_model, "PATIENCE_SECONDS", 0.1)
+    free(monkeypatch, 2 * NEEDED)
     talk(folder, conversation)
 
 

@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 BODY_LIMIT = BUFFER  # of a request to load a model: it comes in no file
 WATCH_SECONDS = 2.0
+RELOADS = 4  # of lost models at a time: each holds one of Java's threads
 STUCK_SECONDS = 60  # in which Java may come back
 PATIENCE_SECONDS = 20  # in which MMS starts a worker that died again
 
@@ -38,6 +39,7 @@ class MultiModelDoor(Door):
     loading: dict[str, int] = field(default_factory=dict)  # to the bytes that each will need
     seen: dict[str, float] = field(default_factory=dict)  # by the model's name in MMS: when a worker was last alive
     lost: set[str] = field(default_factory=set)  # by the same name: they are being loaded again
+    again: set[str] = field(default_factory=set)  # by the same name: their turn comes, or it is now
     invoked: Counter[str] = field(default_factory=Counter)  # by the model's name in MMS: requests not answered yet
 
     def __post_init__(self) -> None:
@@ -88,13 +90,22 @@ class MultiModelDoor(Door):
         raise PlatformError(STUCK)
 
     async def _look_after(self) -> None:
-        while True:
-            await asyncio.sleep(WATCH_SECONDS)
-            await self.replace_grown()
-            for name, model in list(self.models.items()):
-                if self._is_lost(model):
-                    logger.warning("Workers of the model %s died, and none come back; it is loaded again.", name)
-                    await self._load_again(name, model)
+        turns = asyncio.Semaphore(RELOADS)
+        async with asyncio.TaskGroup() as reloads:
+            while True:
+                await asyncio.sleep(WATCH_SECONDS)
+                await self.replace_grown()
+                for name, model in list(self.models.items()):
+                    if model.name not in self.again and self._is_lost(model):
+                        logger.warning("Workers of the model %s died, and none come back; it is loaded again.", name)
+                        self.again.add(model.name)
+                        reloads.create_task(self._take_turn(turns, name, model))
+
+    async def _take_turn(self, turns: asyncio.Semaphore, name: str, model: Model) -> None:
+        async with turns:
+            if self.models.get(name) is model:
+                await self._load_again(name, model)
+        self.again.discard(model.name)
 
     def _is_lost(self, model: Model) -> bool:
         if model.name not in self.lost and not self.server.can_start_workers(model.name):
@@ -134,6 +145,10 @@ class MultiModelDoor(Door):
             async with self.deadlines.dropped():
                 self.loading[name] = await self._find_room(folder)
                 self.models[name] = self.opened(await self.server.load(folder), folder)
+        except RequestError as error:
+            if error.status == 507 and not self._others():
+                raise self._too_large(error, name) from None
+            raise
         finally:
             del self.loading[name]
         return web.json_response({"status": f"Model {name} loaded."})
@@ -154,10 +169,20 @@ class MultiModelDoor(Door):
         """
         needed = self.server.sizing.workers * await asyncio.to_thread(_needed, folder, self.settings)
         free = machine.free_memory() - sum(self.loading.values())
-        if needed > free and (self.models or len(self.loading) > 1):
+        if needed > free and self._others():
             sums = f"needs about {needed // MIB} MiB of memory and {max(0, free) // MIB} MiB are free"
             raise RequestError(507, "out_of_memory", f"The model in {folder} {sums}; unload another model.")
         return needed
+
+    def _others(self) -> bool:
+        """Whether there is a model beside the one that is being loaded."""
+        return bool(self.models) or len(self.loading) > 1
+
+    def _too_large(self, error: RequestError, name: str) -> RequestError:
+        """What is told in place of 507: the platform would unload others, of which there are none, and ask for ever."""
+        sums = f"about {self.loading[name] // MIB} MiB of memory and {machine.free_memory() // MIB} MiB are free"
+        reason = f"{error.message} It needs {sums}, and there is no other model to unload; take a larger instance."
+        return RequestError(500, "model_too_large", reason)
 
     async def list_models(self, request: web.Request) -> web.Response:
         """All loaded models, in one page."""
