@@ -68,17 +68,17 @@ def test_a_worker_that_says_it_has_grown_is_replaced_while_no_request_is_at_work
             await asyncio.sleep(0.1)
 
         house.door.server.replace_worker = replace_worker  # type: ignore[method-assign]
-        await house.door.replace_grown()
+        await house.door.recycling.replace_grown()
         house.mms.headers[wire.GROWN], house.mms.delay = "4242", 0.2
         assert (await house.client.post("/invocations", data=b"x", headers=JPEG)).status == 200
         del house.mms.headers[wire.GROWN]
         asked = [asyncio.ensure_future(house.client.post("/invocations", data=b"x", headers=JPEG)) for _ in range(8)]
         await house.mms.started.wait()
         await asyncio.sleep(0.1)
-        await house.door.replace_grown()
+        await house.door.recycling.replace_grown()
         assert replaced == [("model", 4242, 0)]
         assert {(await each).status for each in asked} == {200}
-        await house.door.replace_grown()
+        await house.door.recycling.replace_grown()
         assert len(replaced) == 1
 
     run(talk)
@@ -105,7 +105,7 @@ def test_a_worker_whose_requests_take_long_is_replaced_and_others_are_held_up_fo
         began, closed = time.monotonic(), list[float]()
         while not replaced:
             start = time.monotonic()
-            await house.door.replace_grown()
+            await house.door.recycling.replace_grown()
             closed.append(time.monotonic() - start)
             await asyncio.sleep(0.02)
         assert replaced == [4242]

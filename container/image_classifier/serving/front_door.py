@@ -4,8 +4,7 @@ import asyncio
 import itertools
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -26,6 +25,7 @@ from image_classifier.serving.location import find
 from image_classifier.serving.mms import ModelServer
 from image_classifier.serving.mms_answer import UNAVAILABLE, translate
 from image_classifier.serving.probe import Probe
+from image_classifier.serving.recycling import Recycling
 from image_classifier.serving.sending import send
 from image_classifier.serving.telemetry import Telemetry
 from image_classifier.serving.worker_headers import worker_headers
@@ -73,12 +73,12 @@ class Door:
         self.deadlines = Deadlines(self.settings.request_seconds)
         self.probe = Probe(self.server)
         self._working: set[asyncio.Task[web.Response]] = set()
-        self.patience = Patience(self.settings.request_seconds / 2)  # who waits has the other half to be answered
         self._numbers = itertools.count(1)  # of the files of answers
-        self._grown: dict[int, Model] = {}  # by the process id of a worker
         self.bodies = Budget(self.server.sizing.bodies)
         self.files = Budget(self.server.sizing.files)
         self._uploads = Gate(self.server.sizing.uploads, self.server.sizing.queue)
+        patience = Patience(self.settings.request_seconds / 2)  # who waits has the other half to be answered
+        self.recycling = Recycling(self.server, self._uploads, patience)
         self.telemetry.gauge("classifier_in_flight", "Requests not answered yet.", lambda: self.in_flight)
         self.telemetry.gauge("classifier_waiting", "Requests that wait for a worker.", self._waiting)
         self.telemetry.gauge("classifier_ready", "Whether /ping says 200.", lambda: self.state is State.READY)
@@ -210,7 +210,7 @@ class Door:
                 content = await response.read()
                 self.probe.hear(response.status)
                 if pid := int(response.headers.get(wire.GROWN, 0)):
-                    self._grown[pid] = model
+                    self.recycling.grown[pid] = model
                 if come is not None:
                     self.telemetry.predicted(response.headers.get(wire.STAGES, ""), time.monotonic() - come)
                 return translate(response, content, self.server.folder)
@@ -230,35 +230,6 @@ class Door:
             return False
         self.state = state
         return True
-
-    async def replace_grown(self) -> None:
-        """Replace a worker that said it has grown, if one did, while no request is at work: none is lost with it."""
-        if not self._grown:
-            return
-        pid = next(iter(self._grown))
-        model = self._grown.pop(pid)
-        try:
-            async with self._emptied(model):
-                logger.info("The worker %d has grown beyond CLASSIFIER_WORKER_MAX_MB and is replaced.", pid)
-                await self.server.replace_worker(model.name, pid)
-                self._grown.pop(pid, None)  # it said so more than once
-        except TimeoutError:
-            self._grown[pid] = model  # after others
-
-    @asynccontextmanager
-    async def _emptied(self, model: Model) -> AsyncIterator[None]:
-        """No request is at work in the block, and who comes waits.
-
-        Raises:
-            TimeoutError: one has been for too long, now or a short while ago.
-        """
-        patience = self.patience.begin()
-        try:
-            async with self._uploads.emptied(patience), model.gate.emptied(patience):
-                yield
-        except TimeoutError:
-            self.patience.was_too_short()
-            raise
 
 
 def _path(request: web.Request) -> str:

@@ -94,7 +94,7 @@ class MultiModelDoor(Door):
         async with asyncio.TaskGroup() as reloads:
             while True:
                 await asyncio.sleep(WATCH_SECONDS)
-                await self.replace_grown()
+                await self.recycling.replace_grown()
                 for name, model in list(self.models.items()):
                     if model.name not in self.again and self._is_lost(model):
                         logger.warning("Workers of the model %s died, and none come back; it is loaded again.", name)

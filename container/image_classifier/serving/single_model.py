@@ -131,7 +131,7 @@ class SingleModelDoor(Door):
                 last = time.monotonic()
             elif time.monotonic() - last > PATIENCE_SECONDS + 3 * self.load_seconds:
                 raise PlatformError(f"{fault} None came back; the reason is in the log above.")
-            await self.replace_grown()
+            await self.recycling.replace_grown()
             if not self.server.can_start_workers(self.model.name):
                 await self._load_again(self.model)
             await asyncio.sleep(WATCH_SECONDS)
@@ -153,7 +153,7 @@ class SingleModelDoor(Door):
     async def _load_again(self, model: Model) -> None:
         """Where a worker lives, who has a request gets its answer first, and who waits gets it later."""
         try:
-            async with self._emptied(model) if self.alive else nullcontext():
+            async with self.recycling.emptied(model) if self.alive else nullcontext():
                 logger.warning("Workers that die would not be replaced any more; the model is loaded again.")
                 self.turn(State.NO_WORKERS)
                 await self.server.unload(model.name)
