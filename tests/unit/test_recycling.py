@@ -11,7 +11,7 @@ import pytest
 
 from calls import context
 from house import JPEG, House, Run
-from image_classifier.serving import gate, handler, wire, worker
+from image_classifier.serving import gate, handler, recycling, single_model, wire, worker
 from image_classifier.serving.gate import Gate
 from image_classifier.serving.sizing import MIB
 
@@ -111,6 +111,28 @@ def test_a_worker_whose_requests_take_long_is_replaced_and_others_are_held_up_fo
         assert replaced == [4242]
         assert sum(closed[:-1]) < (time.monotonic() - began) / 4 + 0.1
         await asyncio.gather(*calling)
+
+    run(talk)
+
+
+def test_ping_stays_honest_while_the_requests_at_work_are_waited_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recycling, "WATCH_SECONDS", 0.02)
+    monkeypatch.setattr(single_model, "WATCH_SECONDS", 0.02)
+
+    async def talk(house: House) -> None:
+        ready = [2]
+        house.door.server.ready_workers = lambda _name: ready[0]  # type: ignore[method-assign]
+        house.door.recycling.grown[4242] = house.door.models_loaded()[0]
+        house.mms.delay = 1.5
+        asking = asyncio.ensure_future(house.client.post("/invocations", data=b"x", headers=JPEG))
+        await house.mms.started.wait()
+        watching = asyncio.create_task(house.door.watch())
+        await asyncio.sleep(0.2)
+        ready[0] = 0
+        await asyncio.sleep(0.3)
+        assert (await house.client.get("/ping")).status == 503
+        watching.cancel()
+        await asking
 
     run(talk)
 

@@ -78,7 +78,7 @@ class MultiModelDoor(Door):
         Raises:
             PlatformError: Java is stuck for good.
         """
-        await asyncio.gather(self._listen(), self._look_after())
+        await asyncio.gather(self._listen(), self._look_after(), self.recycling.watch())
 
     async def _listen(self) -> None:
         last = time.monotonic()
@@ -94,7 +94,6 @@ class MultiModelDoor(Door):
         async with asyncio.TaskGroup() as reloads:
             while True:
                 await asyncio.sleep(WATCH_SECONDS)
-                await self.recycling.replace_grown()
                 for name, model in list(self.models.items()):
                     if model.name not in self.again and self._is_lost(model):
                         logger.warning("Workers of the model %s died, and none come back; it is loaded again.", name)

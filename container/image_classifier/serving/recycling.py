@@ -1,5 +1,6 @@
 """Closes the way to a model for a moment, for what no request may be lost with: a worker that has grown is replaced."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from image_classifier.serving.front_door import Model
 
 logger = logging.getLogger(__name__)
+
+WATCH_SECONDS = 1.0
 
 
 @dataclass
@@ -29,6 +32,12 @@ class Recycling:
     uploads: Gate
     patience: Patience
     grown: dict[int, "Model"] = field(default_factory=dict)
+
+    async def watch(self) -> None:
+        """Replace them, beside whatever else is watched: it may have to be patient."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            await self.replace_grown()
 
     async def replace_grown(self) -> None:
         """Replace a worker that said it has grown, if one did, while no request is at work: none is lost with it."""

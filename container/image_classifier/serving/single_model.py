@@ -119,7 +119,7 @@ class SingleModelDoor(Door):
         Raises:
             PlatformError: no worker came back, or the model could not be loaded again.
         """
-        await asyncio.gather(self._watch(), self._ask())
+        await asyncio.gather(self._watch(), self._ask(), self.recycling.watch())
 
     async def _watch(self) -> None:
         last = time.monotonic()
@@ -131,7 +131,6 @@ class SingleModelDoor(Door):
                 last = time.monotonic()
             elif time.monotonic() - last > PATIENCE_SECONDS + 3 * self.load_seconds:
                 raise PlatformError(f"{fault} None came back; the reason is in the log above.")
-            await self.recycling.replace_grown()
             if not self.server.can_start_workers(self.model.name):
                 await self._load_again(self.model)
             await asyncio.sleep(WATCH_SECONDS)
