@@ -13,7 +13,7 @@ from server import Server
 from spoilt import spoilt
 
 Fault = Callable[[Server, float], None]
-HANG = b"hang"
+HANG, MUCH = b"hang", b"much"  # as the benchmark's script understands them
 HOSTILE = doors.DATA / "hard-images"
 SPOILT, TOGETHER = 10_000, 50
 POST = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
@@ -71,6 +71,15 @@ def _trickle(server: Server, seconds: float, head: bytes, callers: int = 100) ->
 def large_and_slow(server: Server, seconds: float) -> None:
     """20 callers that send 2 MB at once, and then a byte every second."""
     _trickle(server, seconds, POST + b"Content-Length: 3000000\r\n\r\n" + bytes(2_000_000), callers=20)
+
+
+def slow_readers(server: Server, seconds: float) -> None:
+    """20 callers that ask for an answer of 5 MB and take none of it."""
+    connections = [_connection(server, room=1 << 12) for _ in range(20)]
+    for connection in connections:
+        connection.sendall(POST + f"Content-Length: {len(MUCH)}\r\n\r\n".encode() + MUCH)
+    time.sleep(seconds)
+    _close(connections)
 
 
 def half_closed(server: Server, seconds: float) -> None:
@@ -177,6 +186,7 @@ SCRIPTED: tuple[Fault, ...] = (
     slow_headers,
     slow_callers,
     large_and_slow,
+    slow_readers,
     half_closed,
     idle_connections,
     crowd,
@@ -195,8 +205,14 @@ def alive(server: Server) -> int:
     return int(float(metrics.partition("\nclassifier_workers_alive ")[2].split()[0]))
 
 
-def _connection(server: Server) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", server.port), timeout=10)
+def _connection(server: Server, room: int = 0) -> socket.socket:
+    """A connection; with so much room for what its caller does not read."""
+    connection = socket.socket()
+    if room:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
+    connection.settimeout(10)
+    connection.connect(("127.0.0.1", server.port))
+    return connection
 
 
 def _close(connections: list[socket.socket]) -> None:

@@ -30,12 +30,18 @@ PING = 2  # seconds that SageMaker waits for an answer to /ping
 ROOM = 3  # seconds beyond the deadline for a busy desk to notice
 SCRIPT = """
 import time
-from PIL import Image
+import numpy as np
 def input_fn(body, content_type):
     while bytes(body) == b"hang":
         time.sleep(1)
     from image_classifier import images
-    return images.decode(body, 10**8)
+    return None if bytes(body) == b"much" else images.decode(body, 10**8)
+def predict_fn(data, model):
+    from image_classifier import images
+    if data is None:
+        return np.zeros(1_000_000)
+    pixels = np.asarray(images.centre_crop(data, model.config.preprocessing))
+    return model.logits(pixels[np.newaxis]), model.config
 """
 
 

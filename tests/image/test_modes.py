@@ -213,7 +213,7 @@ def test_ping_is_503_while_java_or_every_worker_is_stuck(
     with serving(trained.model, tmp_path / "log", environment={"SAGEMAKER_MODEL_SERVER_WORKERS": "1"}) as server:
 
         def until(status: int) -> None:
-            end = time.monotonic() + 40
+            end = time.monotonic() + 60
             while server.ping() != status:
                 assert time.monotonic() < end, server.log
                 time.sleep(0.2)
@@ -234,3 +234,7 @@ def test_ping_is_503_while_java_or_every_worker_is_stuck(
         asking.join()
         until(200)
         assert answers == [200], server.log
+        server.kill_process(worker, signal.SIGSTOP)
+        until(503)  # though nobody asks
+        server.kill_process(worker, signal.SIGCONT)
+        until(200)

@@ -1,6 +1,7 @@
 """`serve` under load: its end loses nothing, and a worker that dies takes no other worker's requests with it."""
 
 import http.client
+import socket
 import threading
 import time
 from collections import Counter
@@ -35,6 +36,13 @@ def predict_fn(data, model):
     kept.append(bytes(5 << 20).replace(b"\\0", b"x"))
     time.sleep(0.05)
     return data
+"""
+
+
+LARGE = 30 << 20
+ANSWERING_MUCH = f"""
+def output_fn(prediction, accept):
+    return b"x" * {LARGE}
 """
 
 
@@ -86,6 +94,27 @@ def test_sigterm_under_load_loses_nothing(tmp_path: Path) -> None:
         assert (late.result().status, late.result().body) == (200, b"0.25")
         assert late.result().headers["Connection"] == "close"
         assert stopping.result() < 25
+        assert server.wait() == 0, server.log
+
+
+def test_sigterm_cuts_no_answer_off_that_its_caller_takes_slowly(tmp_path: Path) -> None:
+    with (
+        answering(tmp_path, ANSWERING_MUCH, SAGEMAKER_MAX_PAYLOAD_IN_MB="30") as server,
+        ThreadPoolExecutor(1) as pool,
+        socket.socket() as caller,
+    ):
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        caller.settimeout(30)
+        caller.connect(("127.0.0.1", server.port))
+        head = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 1\r\n\r\n"
+        caller.sendall(head + b"0")
+        got = len(caller.recv(1 << 16).partition(b"\r\n\r\n")[2])
+        stopping = pool.submit(server.stop, 30)
+        while got < LARGE and (piece := caller.recv(1 << 16)):
+            got += len(piece)
+            time.sleep(0.01)
+        assert got == LARGE
+        assert 3 < stopping.result() < 25
         assert server.wait() == 0, server.log
 
 

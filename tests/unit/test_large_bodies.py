@@ -3,7 +3,7 @@
 import asyncio
 import io
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from calls import context
-from house import JPEG, House, Run
+from house import JPEG, House, Run, lay
 from image_classifier.contract import Settings
 from image_classifier.errors import RequestError
 from image_classifier.serving import handler, intake, spool, wire
@@ -24,6 +24,11 @@ NAMES = ["../mms.properties", "/etc/passwd", "mms.properties", "body-x/../../y",
 
 def laid(house: House) -> list[Path]:
     return list(house.mms.folder.glob(f"{spool.PREFIX}*"))
+
+
+async def until(true: Callable[[], bool]) -> None:
+    while not true():
+        await asyncio.sleep(0.02)
 
 
 async def trickle(size: int, go_on: asyncio.Event) -> AsyncIterator[bytes]:
@@ -50,12 +55,13 @@ def test_a_large_body_reaches_the_worker_in_a_file_that_is_gone_then(run: Run) -
     run(talk, SAGEMAKER_MAX_PAYLOAD_IN_MB="100")
 
 
-def test_a_caller_cannot_name_a_file(run: Run) -> None:
+@pytest.mark.parametrize("header", [wire.BODY, wire.ANSWER_FILE])
+def test_a_caller_cannot_name_a_file(run: Run, header: str) -> None:
     async def talk(house: House) -> None:
         secret = house.mms.folder / f"{spool.PREFIX}secret"
         secret.write_bytes(b"of another caller")
-        await house.client.post("/invocations", data=b"x", headers={**JPEG, wire.BODY: secret.name})
-        assert wire.BODY not in house.mms.seen[0][0]
+        await house.client.post("/invocations", data=b"x", headers={**JPEG, header: secret.name})
+        assert secret.name not in house.mms.seen[0][0].values()
         assert secret.exists()
 
     run(talk)
@@ -140,7 +146,7 @@ def test_a_large_answer_comes_from_its_file_without_the_scripts_own_headers(run:
     async def talk(house: House) -> None:
         head = b'{"X-Amzn-SageMaker-Custom-Attributes": "trace=7"}'
         house.mms.where = wire.FILE
-        house.mms.body = spool.put(house.mms.folder, head + LARGE).encode()
+        house.mms.body = lay(house, head + LARGE)
         house.mms.headers = {"Content-Type": "text/csv", wire.HEAD: str(len(head))}
         answer = await ask(house, b"x")
         assert (answer.status, answer.content_type) == (200, "text/csv")
@@ -153,15 +159,60 @@ def test_a_large_answer_comes_from_its_file_without_the_scripts_own_headers(run:
     run(talk)
 
 
+def test_large_answers_take_of_the_room_for_large_bodies_until_they_are_sent(run: Run) -> None:
+    async def talk(house: House) -> None:
+        house.door.files.free = len(LARGE) + MIB
+        house.mms.where, house.mms.body = wire.FILE, lay(house, LARGE)
+        first = await ask(house, b"x")
+        assert house.door.files.free == MIB
+        assert "room for them" in await house.error(await ask(house, LARGE[: 2 * MIB]), 503, "busy")
+        house.mms.body = lay(house, LARGE)
+        assert "room for them" in await house.error(await ask(house, b"x"), 503, "busy")
+        assert await first.read() == LARGE
+        await asyncio.wait_for(until(lambda: house.door.files.free == len(LARGE) + MIB), 5)
+        assert laid(house) == []
+
+    run(talk)
+
+
+def test_a_body_has_left_its_room_when_its_answer_comes(run: Run) -> None:
+    async def talk(house: House) -> None:
+        house.door.files.free = len(LARGE)
+        house.mms.where, house.mms.body = wire.FILE, lay(house, LARGE)
+        assert await (await ask(house, LARGE)).read() == LARGE
+
+    run(talk, SAGEMAKER_MAX_PAYLOAD_IN_MB="100")
+
+
+@pytest.mark.parametrize("how", ["its worker died", "it was given up"])
+def test_nothing_is_left_of_an_answer_that_nobody_passed_on(run: Run, how: str) -> None:
+    async def talk(house: House) -> None:
+        house.mms.answered, house.mms.status, house.mms.delay = False, 500, 0.5
+        asking = asyncio.ensure_future(ask(house, b"x"))
+        await house.mms.started.wait()
+        await until(lambda: bool(house.mms.seen))
+        spool.put(house.mms.folder, house.mms.seen[0][0][wire.ANSWER_FILE], LARGE)
+        if how == "it was given up":
+            await house.door.server.predictions.close()
+        await house.error(await asking, 503, "unavailable")
+        assert laid(house) == []
+
+    run(talk)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_worker_opens_nothing_but_a_body_of_the_folder(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match="not the name of a body"):
         spool.take(tmp_path, name)
+    with pytest.raises(ValueError, match="not the name of a body"):
+        spool.put(tmp_path, name, b"")
 
 
 def test_a_worker_reads_a_body_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(wire.FOLDER_ENV, str(tmp_path))
-    request = Request(b"", context(tmp_path, {wire.BODY: spool.put(tmp_path, LARGE)}), 0)
+    name = f"{spool.PREFIX}x"
+    spool.put(tmp_path, name, LARGE)
+    request = Request(b"", context(tmp_path, {wire.BODY: name}), 0)
     assert request.body() == LARGE
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(RequestError, match="ended already"):
@@ -170,25 +221,27 @@ def test_a_worker_reads_a_body_once(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_worker_lays_a_large_answer_into_a_file(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(wire.FOLDER_ENV, str(tmp_path))
-    made = context(model, {}, {})
+    name = f"{spool.ANSWER}1"
+    made = context(model, {}, {wire.ANSWER_FILE: name})
     results = [Answer(b"small", "text/csv"), Answer(LARGE, "text/csv")]
     monkeypatch.setattr(handler, "_service", SimpleNamespace(answer=lambda _calls: results))
     small, large = handler.handle([{}, {}], made) or []
     assert [made.get_response_headers(index)[wire.ANSWERED] for index in range(2)] == [wire.HERE, wire.FILE]
     assert len(wire.HERE) == len(wire.FILE)  # see worker.py
     assert small == b"small"
-    assert (tmp_path / large.decode()).read_bytes() == LARGE
+    assert large.decode() == name
+    assert (tmp_path / name).read_bytes() == LARGE
 
 
 def test_an_answer_that_finds_no_room_is_503(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    full = tmp_path / "full"
+    full = tmp_path / f"{spool.ANSWER}1"
     full.symlink_to("/dev/full")
     monkeypatch.setenv(wire.FOLDER_ENV, str(tmp_path))
-    monkeypatch.setattr(spool, "create", lambda _folder: full.open("wb"))
-    made = context(model, {})
+    made = context(model, {wire.ANSWER_FILE: full.name})
     body = handler._reply(Request(b"", made, 0), Answer(LARGE, "text/csv"))
     assert (made.get_response_status(0)[0], json.loads(body)["code"]) == (503, "disk_full")
     assert made.get_response_content_type(0) == "application/json"
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_no_answer_is_larger_than_a_body_may_be() -> None:

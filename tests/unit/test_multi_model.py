@@ -1,8 +1,10 @@
 """The door of many models: room in memory is looked for before a load, with a stand-in for the model server."""
 
 import asyncio
+import io
 import json
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,8 +17,8 @@ from image_classifier import compiled, machine
 from image_classifier.compiled import Kind
 from image_classifier.config import CONFIG
 from image_classifier.contract import Settings
-from image_classifier.errors import PlatformError
-from image_classifier.serving import multi_model, probe, sizing
+from image_classifier.errors import PlatformError, RequestError
+from image_classifier.serving import intake, multi_model, probe, sizing
 from image_classifier.serving.front_door import State
 from image_classifier.serving.multi_model import MultiModelDoor
 from image_classifier.serving.sizing import COPIES, MIB, WORKER_BASE
@@ -114,6 +116,29 @@ def test_a_model_alone_is_always_tried(folder: Path, monkeypatch: pytest.MonkeyP
     talk(folder, conversation)
 
 
+def test_a_model_that_does_not_fit_alone_is_too_large_and_beside_others_out_of_memory(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(_folder: Path) -> str:
+        raise RequestError(507, "out_of_memory", f"The model in {folder} does not fit into memory.")
+
+    async def conversation(client: Client, _may_load: asyncio.Event) -> None:
+        server = client.app[DOOR].server
+        fits, server.load = server.load, full  # type: ignore[method-assign]
+        answer = await load(client, "alone", folder)
+        said = await answer.json()
+        assert (answer.status, said["code"]) == (500, "model_too_large")
+        assert f"about {NEEDED // MIB} MiB of memory and {NEEDED // MIB} MiB are free" in said["message"]
+        server.load = fits  # type: ignore[method-assign]
+        assert (await load(client, "first", folder)).status == 200
+        server.load = full  # type: ignore[method-assign]
+        answer = await load(client, "second", folder)
+        assert (answer.status, (await answer.json())["code"]) == (507, "out_of_memory")
+
+    free(monkeypatch, NEEDED)
+    talk(folder, conversation)
+
+
 def test_what_is_loading_counts_as_taken(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def conversation(client: Client, may_load: asyncio.Event) -> None:
         may_load.clear()
@@ -146,6 +171,44 @@ def test_ping_is_503_while_java_is_stuck_and_when_it_stays_so_the_server_ends(
 
     monkeypatch.setattr(probe, "SILENT_SECONDS", 0.0)
     monkeypatch.setattr(multi_model, "WATCH_SECONDS", 0.02)
+    talk(folder, conversation)
+
+
+def test_a_model_that_takes_long_to_load_again_delays_no_other(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("slow", "quick")
+    folders = {name: folder / name for name in names}
+    for each in folders.values():
+        each.mkdir()
+
+    async def conversation(client: Client, may_load: asyncio.Event) -> None:
+        door = client.app[DOOR]
+        for name in names:
+            assert (await load(client, name, folders[name])).status == 200
+        loads = Counter[str]()
+
+        async def load_again(model: Path) -> str:
+            loads[model.name] += 1
+            if model.name == "slow":
+                await may_load.wait()
+            return f"again-{model.name}"
+
+        door.server.load = load_again  # type: ignore[method-assign]
+        door.server.can_start_workers = lambda name: name.startswith("again")  # type: ignore[method-assign]
+        may_load.clear()
+        looking = asyncio.create_task(door._look_after())
+        await asyncio.sleep(0.3)
+        assert door.models["quick"].name == "again-quick"
+        assert door.models["slow"].name == "m-slow"
+        may_load.set()
+        await asyncio.sleep(0.1)
+        assert door.models["slow"].name == "again-slow"
+        assert loads == Counter(slow=1, quick=1)  # each once, however long it takes
+        assert not door.again
+        looking.cancel()
+
+    monkeypatch.setattr(multi_model, "WATCH_SECONDS", 0.02)
+    monkeypatch.setattr(multi_model, "PATIENCE_SECONDS", 0.1)
+    free(monkeypatch, 2 * NEEDED)
     talk(folder, conversation)
 
 
@@ -196,6 +259,56 @@ def test_a_load_ends_at_once_when_the_server_does(folder: Path, monkeypatch: pyt
         assert (await client.get("/models/first")).status == 200  # what is loaded is served to the end
 
     free(monkeypatch, 2 * NEEDED)
+    talk(folder, conversation)
+
+
+def test_a_request_to_load_that_comes_in_pieces_is_understood(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = json.dumps({"model_name": "first", "url": str(folder)}).encode()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for piece in (body[:10], body[10:]):
+            yield piece
+            await asyncio.sleep(0.1)
+
+    async def conversation(client: Client, _may_load: asyncio.Event) -> None:
+        assert (await client.post("/models", data=pieces())).status == 200
+        assert (await client.get("/models/first")).status == 200
+
+    free(monkeypatch, NEEDED)
+    talk(folder, conversation)
+
+
+def test_a_request_to_load_that_stops_coming_is_408_and_503_when_the_server_ends(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def stall() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.sleep(60)
+
+    async def conversation(client: Client, _may_load: asyncio.Event) -> None:
+        silent = await asyncio.wait_for(client.post("/models", data=stall()), 5)
+        assert (silent.status, (await silent.json())["code"]) == (408, "slow_body")
+        monkeypatch.setattr(intake, "IDLE_SECONDS", 60)
+        asked = asyncio.ensure_future(client.post("/models", data=stall()))
+        await asyncio.sleep(0.1)
+        client.app[DOOR].deadlines.bring_forward(asyncio.get_running_loop().time() + 60)
+        late = await asyncio.wait_for(asked, 5)
+        assert (late.status, (await late.json())["code"]) == (503, "shutting_down")
+
+    monkeypatch.setattr(intake, "IDLE_SECONDS", 0.2)
+    talk(folder, conversation)
+
+
+@pytest.mark.parametrize("size", [MIB, MIB + 1])
+def test_a_request_to_load_of_a_megabyte_is_refused_in_its_own_words(folder: Path, size: int) -> None:
+    async def conversation(client: Client, _may_load: asyncio.Event) -> None:
+        answer = await client.post("/models", data=io.BytesIO(b"[" * size))
+        said = await answer.json()
+        if size > MIB:
+            assert (answer.status, said["message"]) == (413, "The body is larger than the limit of 1 MiB.")
+        else:
+            assert (answer.status, said["code"]) == (400, "bad_request")
+
     talk(folder, conversation)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,7 @@ import pytest
 
 from calls import context
 from house import JPEG, House, Run
-from image_classifier.serving import handler, wire, worker
+from image_classifier.serving import gate, handler, recycling, single_model, wire, worker
 from image_classifier.serving.gate import Gate
 from image_classifier.serving.sizing import MIB
 
@@ -67,20 +68,88 @@ def test_a_worker_that_says_it_has_grown_is_replaced_while_no_request_is_at_work
             await asyncio.sleep(0.1)
 
         house.door.server.replace_worker = replace_worker  # type: ignore[method-assign]
-        await house.door.replace_grown()
+        await house.door.recycling.replace_grown()
         house.mms.headers[wire.GROWN], house.mms.delay = "4242", 0.2
         assert (await house.client.post("/invocations", data=b"x", headers=JPEG)).status == 200
         del house.mms.headers[wire.GROWN]
         asked = [asyncio.ensure_future(house.client.post("/invocations", data=b"x", headers=JPEG)) for _ in range(8)]
         await house.mms.started.wait()
         await asyncio.sleep(0.1)
-        await house.door.replace_grown()
+        await house.door.recycling.replace_grown()
         assert replaced == [("model", 4242, 0)]
         assert {(await each).status for each in asked} == {200}
-        await house.door.replace_grown()
+        await house.door.recycling.replace_grown()
         assert len(replaced) == 1
 
     run(talk)
+
+
+def test_a_worker_whose_requests_take_long_is_replaced_and_others_are_held_up_for_a_quarter_of_the_time(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "FIRST_SECONDS", 0.2)
+
+    async def talk(house: House) -> None:
+        replaced: list[int] = []
+
+        async def replace_worker(_name: str, pid: int) -> None:
+            replaced.append(pid)
+
+        async def call() -> None:
+            while not replaced:
+                assert (await house.client.post("/invocations", data=b"x", headers=JPEG)).status == 200
+
+        house.door.server.replace_worker = replace_worker  # type: ignore[method-assign]
+        house.mms.headers[wire.GROWN], house.mms.delay = "4242", 0.6
+        calling = [asyncio.ensure_future(call()) for _ in range(2)]
+        began, closed = time.monotonic(), list[float]()
+        while not replaced:
+            start = time.monotonic()
+            await house.door.recycling.replace_grown()
+            closed.append(time.monotonic() - start)
+            await asyncio.sleep(0.02)
+        assert replaced == [4242]
+        assert sum(closed[:-1]) < (time.monotonic() - began) / 4 + 0.1
+        await asyncio.gather(*calling)
+
+    run(talk)
+
+
+def test_ping_stays_honest_while_the_requests_at_work_are_waited_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recycling, "WATCH_SECONDS", 0.02)
+    monkeypatch.setattr(single_model, "WATCH_SECONDS", 0.02)
+
+    async def talk(house: House) -> None:
+        ready = [2]
+        house.door.server.ready_workers = lambda _name: ready[0]  # type: ignore[method-assign]
+        house.door.recycling.grown[4242] = house.door.models_loaded()[0]
+        house.mms.delay = 1.5
+        asking = asyncio.ensure_future(house.client.post("/invocations", data=b"x", headers=JPEG))
+        await house.mms.started.wait()
+        watching = asyncio.create_task(house.door.watch())
+        await asyncio.sleep(0.2)
+        ready[0] = 0
+        await asyncio.sleep(0.3)
+        assert (await house.client.get("/ping")).status == 503
+        watching.cancel()
+        await asking
+
+    run(talk)
+
+
+def test_a_gate_is_not_closed_again_soon_after_it_was_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    patience, closed = gate.Patience(most=27.5), []
+    for _ in range(600):
+        try:
+            closed.append(patience.begin())
+            now += closed[-1]
+            patience.was_too_short()
+        except TimeoutError:
+            now += 1
+    assert closed[:5] == [5, 10, 20, 27.5, 27.5]
+    assert sum(closed) <= (now - 100) / 4 + closed[-1]
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from house import JPEG, House, Run
-from image_classifier.serving import probe
+from image_classifier.serving import probe, single_model
 from image_classifier.serving.front_door import Model, State
 from image_classifier.serving.gate import Gate
 from image_classifier.serving.probe import HUNG, STUCK, Probe
@@ -41,6 +43,7 @@ class Watched:
     model: Model
     monkeypatch: pytest.MonkeyPatch
     now: float = 100.0
+    uploads: int = 0  # requests with large bodies
 
     def faults(self, seconds: int, cpu: float = 0.0, alive: int = 2) -> list[str]:
         """What it says in each of the next seconds, in which workers spend so much CPU time."""
@@ -50,7 +53,8 @@ class Watched:
         self.now += 1
         self.server.spent += cpu
         self.monkeypatch.setattr(time, "monotonic", lambda: self.now)
-        door = SimpleNamespace(probe=self.probe, alive=alive)
+        at_work = self.model.gate.inside + self.uploads
+        door = SimpleNamespace(probe=self.probe, alive=alive, _at_work=lambda _model: at_work)
         return asyncio.run(SingleModelDoor._fault(door, self.model))  # type: ignore[arg-type]
 
 
@@ -77,6 +81,12 @@ def test_workers_that_have_requests_and_spend_no_time_on_them_are_a_fault(monkey
     assert seen.faults(4)[-1] == HUNG
     seen.probe.heard = seen.now
     assert seen.faults(5) == [""] * 5
+
+
+def test_workers_that_hang_on_large_bodies_are_a_fault_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = watched(monkeypatch, requests=1)
+    seen.uploads = 1
+    assert seen.faults(10) == [""] * 7 + [HUNG] * 3
 
 
 @pytest.mark.parametrize(
@@ -121,5 +131,107 @@ def test_ping_says_503_while_there_is_a_fault(run: Run, monkeypatch: pytest.Monk
         await asyncio.sleep(1)
         assert (await house.client.get("/ping")).status == 200
         watching.cancel()
+
+    run(talk)
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has to be silent for long."""
+    monkeypatch.setattr(probe, "QUIET_SECONDS", 0.3)
+    monkeypatch.setattr(probe, "PICTURE_SECONDS", 0.2)
+    monkeypatch.setattr(single_model, "WATCH_SECONDS", 0.02)
+
+
+@asynccontextmanager
+async def watching(house: House) -> AsyncIterator[None]:
+    house.door.server.ready_workers = lambda _name: 2  # type: ignore[method-assign]
+    house.door.probe.server = Silent()  # type: ignore[assignment]
+    task = asyncio.create_task(house.door.watch())
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+async def pinged(house: House, status: int) -> None:
+    while (await house.client.get("/ping")).status != status:
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize(("status", "delay"), [(500, 0.0), (503, 0.0), (200, 1.5)])
+def test_ping_is_503_where_nobody_asks_and_two_pictures_in_a_row_are_not_answered(
+    run: Run, status: int, delay: float
+) -> None:
+    async def talk(house: House) -> None:
+        house.mms.status, house.mms.delay = status, delay
+        async with watching(house):
+            await asyncio.wait_for(pinged(house, 503), 5)
+            assert len(house.mms.seen) == 2
+            assert house.door.in_flight == 0
+            house.mms.status, house.mms.delay = 200, 0.0
+            await asyncio.wait_for(pinged(house, 200), 5)
+
+    run(talk)
+
+
+@pytest.mark.usefixtures("soon")
+def test_one_picture_that_is_not_answered_is_no_fault(run: Run) -> None:
+    async def talk(house: House) -> None:
+        house.mms.status = 500
+        async with watching(house):
+            await house.mms.started.wait()
+            house.mms.status = 200
+            await asyncio.sleep(1)
+            assert house.door.state is State.READY
+            assert 2 <= len(house.mms.seen) <= 5
+
+    run(talk)
+
+
+@pytest.mark.usefixtures("soon")
+def test_no_picture_is_sent_in_the_way_of_requests(run: Run) -> None:
+    async def talk(house: House) -> None:
+        async with watching(house):
+            house.mms.delay = 0.8
+            await asyncio.gather(*(house.client.post("/invocations", data=b"x", headers=JPEG) for _ in range(2)))
+            house.mms.delay = 0.0
+            for _ in range(20):
+                await house.client.post("/invocations", data=b"x", headers=JPEG)
+                await asyncio.sleep(0.05)
+        assert {body for _, body in house.mms.seen} == {b"x"}
+
+    run(talk)
+
+
+@pytest.mark.usefixtures("soon")
+def test_no_picture_is_sent_to_a_script(run: Run) -> None:
+    async def talk(house: House) -> None:
+        async with watching(house):
+            await asyncio.sleep(1)
+        assert house.mms.seen == []
+
+    run(talk, own_formats=False)
+
+
+def test_a_server_that_shuts_down_is_not_told_otherwise(run: Run) -> None:
+    async def talk(house: House) -> None:
+        door, done = house.door, asyncio.Event()
+
+        async def nothing(*_arguments: object) -> str:
+            return "model"
+
+        async def unload(_name: str) -> None:
+            assert door.state is State.DRAINING
+            done.set()
+
+        backend = {"can_start_workers": lambda _name: False, "unload": unload, "hang_up": nothing, "load": nothing}
+        for name, function in backend.items():
+            setattr(door.server, name, function)
+        door.state = State.DRAINING
+        async with watching(house):
+            await asyncio.wait_for(done.wait(), 5)
+        assert door.state is State.DRAINING
 
     run(talk)

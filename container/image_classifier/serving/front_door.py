@@ -1,10 +1,10 @@
 """The HTTP server that SageMaker speaks to: readiness, limits, errors. Predictions go on to MMS."""
 
 import asyncio
+import itertools
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -12,25 +12,27 @@ from typing import Any
 
 import aiohttp
 from aiohttp import web
+from aiohttp.payload import Payload
 
 from image_classifier.contract import Settings
 from image_classifier.errors import RequestError
-from image_classifier.serving import formats, java, openapi, wire
+from image_classifier.serving import java, openapi, spool, wire
 from image_classifier.serving.deadlines import Deadlines
-from image_classifier.serving.gate import Gate
+from image_classifier.serving.gate import Gate, Patience
 from image_classifier.serving.http_server import REQUEST_ID_HEADER, has_gone, request_id, respond
 from image_classifier.serving.intake import Body, Budget, Intake
 from image_classifier.serving.location import find
 from image_classifier.serving.mms import ModelServer
-from image_classifier.serving.mms_answer import UNAVAILABLE, of_sagemaker, translate
+from image_classifier.serving.mms_answer import UNAVAILABLE, translate
 from image_classifier.serving.probe import Probe
+from image_classifier.serving.recycling import Recycling
+from image_classifier.serving.sending import send
 from image_classifier.serving.telemetry import Telemetry
+from image_classifier.serving.worker_headers import worker_headers
 
 logger = logging.getLogger(__name__)
 
-CUSTOM_ATTRIBUTES_HEADER = "X-Amzn-SageMaker-Custom-Attributes"
-EMPTY_SECONDS = 5  # for the requests at work to be answered, while others wait
-ATTRIBUTES_LIMIT = 1024  # characters; SageMaker passes on no more
+_LAID = web.RequestKey("laid", int)  # bytes of the answer, where it lies in a file
 
 
 class State(StrEnum):
@@ -71,10 +73,12 @@ class Door:
         self.deadlines = Deadlines(self.settings.request_seconds)
         self.probe = Probe(self.server)
         self._working: set[asyncio.Task[web.Response]] = set()
-        self._grown: dict[int, Model] = {}  # by the process id of a worker
+        self._numbers = itertools.count(1)  # of the files of answers
         self.bodies = Budget(self.server.sizing.bodies)
         self.files = Budget(self.server.sizing.files)
         self._uploads = Gate(self.server.sizing.uploads, self.server.sizing.queue)
+        patience = Patience(self.settings.request_seconds / 2)  # who waits has the other half to be answered
+        self.recycling = Recycling(self.server, self._uploads, patience)
         self.telemetry.gauge("classifier_in_flight", "Requests not answered yet.", lambda: self.in_flight)
         self.telemetry.gauge("classifier_waiting", "Requests that wait for a worker.", self._waiting)
         self.telemetry.gauge("classifier_ready", "Whether /ping says 200.", lambda: self.state is State.READY)
@@ -112,12 +116,14 @@ class Door:
         self.in_flight += 1
         try:
             response = await respond(request, handler)
+            response.headers[REQUEST_ID_HEADER] = request_id(request)
+            if self.state is State.DRAINING:
+                response.force_close()  # the caller's next request goes to another server
+            self.telemetry.answered(_path(request), response.status, time.monotonic() - start)
+            await send(request, response)  # aiohttp finds it sent
         finally:
             self.in_flight -= 1
-        response.headers[REQUEST_ID_HEADER] = request_id(request)
-        if self.state is State.DRAINING:
-            response.force_close()  # the caller's next request goes to another server
-        self.telemetry.answered(_path(request), response.status, time.monotonic() - start)
+            self.files.free += request.get(_LAID, 0)
         return response
 
     async def ping(self, _request: web.Request) -> web.Response:
@@ -138,7 +144,7 @@ class Door:
 
     async def answer(self, request: web.Request, model: Model) -> web.Response:
         """Answer a request with one model, within the deadline."""
-        headers = self._worker_headers(request, model.own_formats)
+        headers = worker_headers(request, model.own_formats, self.settings)
         if self.state in (State.LOADING, State.NO_WORKERS):
             raise RequestError(503, "not_ready", self.state)
         intake = Intake(request, self.server.sizing.payload, self.bodies, self.files, self.server.folder)
@@ -148,11 +154,22 @@ class Door:
                 gate = model.gate if isinstance(body, bytes) else self._uploads
                 await self._enter(gate, request)
                 headers |= {} if self._working else {wire.ALONE: "yes"}
-                return await asyncio.shield(self._work(gate, self.predict(model, body, headers, come)))
+                response = await asyncio.shield(self._work(gate, self.predict(model, body, headers, come)))
         except aiohttp.ClientError:
             raise RequestError(503, "unavailable", UNAVAILABLE) from None
         finally:
             intake.end()
+        return await self._with_room(request, response)
+
+    async def _with_room(self, request: web.Request, response: web.Response) -> web.Response:
+        """Count the file of a large answer until it has been sent."""
+        if isinstance(response.body, Payload):
+            try:
+                request[_LAID] = self.files.take(response.body.size or 0)
+            except RequestError:
+                await response.body.close()
+                raise
+        return response
 
     async def _enter(self, gate: Gate, request: web.Request) -> None:
         await gate.enter()
@@ -174,63 +191,45 @@ class Door:
         task.add_done_callback(end)
         return task
 
-    async def predict(self, model: Model, body: Body, headers: dict[str, str], come: float) -> web.Response:
-        """Let a worker answer what has come at a time of the monotonic clock.
+    async def predict(self, model: Model, body: Body, headers: dict[str, str], come: float | None) -> web.Response:
+        """Let a worker answer what has come at a time of the monotonic clock; None is ours, and not measured.
 
         Raises:
             RequestError: it could not; 503 where another worker can.
             aiohttp.ClientError: MMS does not answer.
         """
         data, name = (body, {}) if isinstance(body, bytes) else (b"", {wire.BODY: body.name})
-        headers = {"Content-Type": "application/octet-stream", **headers, **name}
+        laid = f"{spool.ANSWER}{next(self._numbers)}"
+        headers = {"Content-Type": "application/octet-stream", wire.ANSWER_FILE: laid, **headers, **name}
         # the deadline is the caller's, and the worker ends itself soon after it
         timeout = aiohttp.ClientTimeout(self.settings.request_seconds + java.PATIENCE)
-        async with self.server.predictions.post(
-            f"/predictions/{model.name}", data=data, headers=headers, timeout=timeout
-        ) as response:
-            content = await response.read()
-            self.probe.heard = time.monotonic()
-            if pid := int(response.headers.get(wire.GROWN, 0)):
-                self._grown[pid] = model
-            self.telemetry.predicted(response.headers.get(wire.STAGES, ""), time.monotonic() - come)
-            return translate(response, content, self.server.folder)
+        try:
+            async with self.server.predictions.post(
+                f"/predictions/{model.name}", data=data, headers=headers, timeout=timeout
+            ) as response:
+                content = await response.read()
+                self.probe.hear(response.status)
+                if pid := int(response.headers.get(wire.GROWN, 0)):
+                    self.recycling.grown[pid] = model
+                if come is not None:
+                    self.telemetry.predicted(response.headers.get(wire.STAGES, ""), time.monotonic() - come)
+                return translate(response, content, self.server.folder)
+        except BaseException:  # its worker may have died after it had laid the answer there
+            (self.server.folder / laid).unlink(missing_ok=True)
+            raise
 
     def tell(self, fault: str) -> None:
         """Let /ping say whether there is a fault; the log says when that changes."""
         state = State.NO_WORKERS if fault else State.READY
-        if state is not self.state and self.state is not State.DRAINING:
+        if self.turn(state):
             logger.warning("%s", fault or "Workers are ready again.")
-            self.state = state
 
-    async def replace_grown(self) -> None:
-        """Replace a worker that said it has grown, if one did, while no request is at work: none is lost with it."""
-        if not self._grown:
-            return
-        pid, model = self._grown.popitem()
-        with suppress(TimeoutError):  # it will say so again
-            async with self._emptied(model):
-                logger.info("The worker %d has grown beyond CLASSIFIER_WORKER_MAX_MB and is replaced.", pid)
-                await self.server.replace_worker(model.name, pid)
-                self._grown.pop(pid, None)  # it said so more than once
-
-    @asynccontextmanager
-    async def _emptied(self, model: Model) -> AsyncIterator[None]:
-        """No request is at work in the block, and who comes waits; a TimeoutError where one has been for too long."""
-        async with self._uploads.emptied(EMPTY_SECONDS), model.gate.emptied(EMPTY_SECONDS):
-            yield
-
-    def _worker_headers(self, request: web.Request, own_formats: bool) -> dict[str, str]:
-        custom = request.headers.get(CUSTOM_ATTRIBUTES_HEADER, "")
-        if len(custom) > ATTRIBUTES_LIMIT:
-            raise RequestError(400, "bad_option", f"{CUSTOM_ATTRIBUTES_HEADER} has over {ATTRIBUTES_LIMIT} characters.")
-        accept = request.headers.get("Accept", "")
-        content_type = request.headers.get("Content-Type", "")
-        headers = {wire.REQUEST_ID: request_id(request)}
-        if not own_formats:
-            accept = self.settings.default_accept if accept in ("", "*/*") else accept
-            given = {wire.CONTENT_TYPE: content_type, wire.ACCEPT: accept}
-            return headers | of_sagemaker(request.headers) | {name: value for name, value in given.items() if value}
-        return headers | formats.choose(content_type, accept, request.query, custom, self.settings).headers()
+    def turn(self, state: State) -> bool:
+        """Be in another state, unless the server is shutting down; whether it is another one."""
+        if self.state in (state, State.DRAINING):
+            return False
+        self.state = state
+        return True
 
 
 def _path(request: web.Request) -> str:

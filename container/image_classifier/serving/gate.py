@@ -1,10 +1,14 @@
 """Admission: so many requests at work, so many waiting, and no more."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from image_classifier.errors import RequestError
+
+FIRST_SECONDS = 5
+REST = 3  # times as long as those who came waited in vain: at most a quarter of the time they do
 
 
 class Gate:
@@ -58,3 +62,33 @@ class Gate:
             for slot in slots:
                 if not slot.cancelled():
                     self._free.release()
+
+
+class Patience:
+    """How long gates are kept closed for those inside to leave, and when again where that was too short.
+
+    Args:
+        most: seconds.
+    """
+
+    def __init__(self, most: float) -> None:
+        self._most = most
+        self._seconds = min(FIRST_SECONDS, most)
+        self._began = self._again = 0.0
+
+    def begin(self) -> float:
+        """Seconds that may be waited now.
+
+        Raises:
+            TimeoutError: none, it was too short a while ago.
+        """
+        self._began = time.monotonic()
+        if self._began < self._again:
+            raise TimeoutError
+        return self._seconds
+
+    def was_too_short(self) -> None:
+        """Rest; be more patient the next time."""
+        now = time.monotonic()
+        self._again = now + REST * (now - self._began)
+        self._seconds = min(2 * self._seconds, self._most)

@@ -20,6 +20,7 @@ from image_classifier.serving.service import Request, Result, Service
 from image_classifier.serving.sizing import BUFFER
 from image_classifier.serving.wire import (
     ALONE_THREADS_ENV,
+    ANSWER_FILE,
     ANSWERED,
     DEVICE_LOST,
     FILE,
@@ -111,7 +112,8 @@ def _handed_over(call: Request, body: bytes) -> bytes:
     """The answer; the name of its file where it is large."""
     if len(body) <= BUFFER:
         return body
-    name = spool.put(Path(os.environ[FOLDER_ENV]), body)
+    name = call.header(ANSWER_FILE) or ""
+    spool.put(Path(os.environ[FOLDER_ENV]), name, body)
     call.context.set_response_header(call.index, ANSWERED, FILE)
     return name.encode()
 

@@ -5,12 +5,13 @@ import logging
 import select
 import uuid
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import HttpVersion11, StreamReader, web
 
 from image_classifier.errors import RequestError
 from image_classifier.serving.formats import encode_error
+from image_classifier.serving.sending import Watch
 
 logger = logging.getLogger(__name__)
 
@@ -61,11 +62,12 @@ async def respond(
 
 
 class _Connection(web.RequestHandler):
-    __slots__ = ("_last", "ended")
+    __slots__ = ("_last", "_watch", "ended")
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._last: StreamReader | None = None  # the body of the last request
+        self._watch: Watch | None = None  # over a caller that takes an answer slowly
         self.ended = False  # the caller has closed its side
 
     def handle_error(
@@ -86,6 +88,22 @@ class _Connection(web.RequestHandler):
         response.force_close()
         return response
 
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Let who waits for an answer to be written wait until the kernel has all of it."""
+        super().connection_made(transport)
+        cast(asyncio.Transport, transport).set_write_buffer_limits(0)
+
+    def pause_writing(self) -> None:
+        """The kernel takes no more now: see that the caller does."""
+        super().pause_writing()
+        self._watch = Watch(self.transport) if self.transport else None
+
+    def resume_writing(self) -> None:
+        """It has taken all."""
+        super().resume_writing()
+        if self._watch:
+            self._watch.end()
+
     def data_received(self, data: bytes) -> None:
         """Take bytes of a request; the last one that has begun is remembered."""
         super().data_received(data)
@@ -105,7 +123,8 @@ class _Connection(web.RequestHandler):
 
     def ask(self, request: web.BaseRequest) -> None:
         """Send what callers skip, while the answer has not begun: who has closed both sides refuses it, and is seen."""
-        if self.transport and self.ended and request.version == HttpVersion11:
+        unanswered = request.version == HttpVersion11 and request.writer.output_size == 0
+        if self.transport and self.ended and unanswered:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 

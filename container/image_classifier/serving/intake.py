@@ -18,7 +18,7 @@ Body = bytes | Path  # of the file that holds it
 
 
 class Budget:
-    """The bytes that the bodies of all requests may take together, in memory or in files."""
+    """The bytes that the bodies of all requests may take together, in memory or in files; there with large answers."""
 
     def __init__(self, size: int) -> None:
         self.free = size
@@ -44,6 +44,7 @@ class Intake:
         memory: for what is held of it.
         files: for what lies in a file.
         folder: where that file is made.
+        setting: that says the limit.
     """
 
     request: web.Request
@@ -51,6 +52,7 @@ class Intake:
     memory: Budget
     files: Budget
     folder: Path
+    setting: str = " (SAGEMAKER_MAX_PAYLOAD_IN_MB)"
     _held: int = 0  # bytes taken from the memory
     _filed: int = 0  # and from the files
     _file: BinaryIO | None = None
@@ -112,7 +114,7 @@ class Intake:
             raise RequestError(400, "bad_body", "The body is not what its headers say; send it as it is.") from None
 
     def _too_large(self) -> RequestError:
-        reason = f"The body is larger than the limit of {self.limit // MIB} MiB (SAGEMAKER_MAX_PAYLOAD_IN_MB)."
+        reason = f"The body is larger than the limit of {self.limit // MIB} MiB{self.setting}."
         return RequestError(413, "too_large", reason)
 
 

@@ -19,13 +19,15 @@ from image_classifier.errors import PlatformError, RequestError, UserError
 from image_classifier.serving import engines, report, sizing
 from image_classifier.serving.engines import Choice
 from image_classifier.serving.front_door import Door, Model, State
+from image_classifier.serving.intake import Intake
 from image_classifier.serving.probe import STUCK
-from image_classifier.serving.sizing import MIB
+from image_classifier.serving.sizing import BUFFER, MIB
 
 logger = logging.getLogger(__name__)
 
-BODY_LIMIT = 1 << 16  # bytes of a request to load a model
+BODY_LIMIT = BUFFER  # of a request to load a model: it comes in no file
 WATCH_SECONDS = 2.0
+RELOADS = 4  # of lost models at a time: each holds one of Java's threads
 STUCK_SECONDS = 60  # in which Java may come back
 PATIENCE_SECONDS = 20  # in which MMS starts a worker that died again
 
@@ -38,6 +40,7 @@ class MultiModelDoor(Door):
     loading: dict[str, int] = field(default_factory=dict)  # to the bytes that each will need
     seen: dict[str, float] = field(default_factory=dict)  # by the model's name in MMS: when a worker was last alive
     lost: set[str] = field(default_factory=set)  # by the same name: they are being loaded again
+    again: set[str] = field(default_factory=set)  # by the same name: their turn comes, or it is now
     invoked: Counter[str] = field(default_factory=Counter)  # by the model's name in MMS: requests not answered yet
 
     def __post_init__(self) -> None:
@@ -68,7 +71,7 @@ class MultiModelDoor(Door):
         """Start MMS; models are loaded on request."""
         await self.server.start()
         logger.info("Ready: models are loaded on request.")
-        self.state = State.READY
+        self.turn(State.READY)
 
     async def watch(self) -> None:
         """Keep /ping honest, and load the models again whose workers died for good: nobody else would.
@@ -76,7 +79,7 @@ class MultiModelDoor(Door):
         Raises:
             PlatformError: Java is stuck for good.
         """
-        await asyncio.gather(self._listen(), self._look_after())
+        await asyncio.gather(self._listen(), self._look_after(), self.recycling.watch())
 
     async def _listen(self) -> None:
         last = time.monotonic()
@@ -88,13 +91,21 @@ class MultiModelDoor(Door):
         raise PlatformError(STUCK)
 
     async def _look_after(self) -> None:
-        while True:
-            await asyncio.sleep(WATCH_SECONDS)
-            await self.replace_grown()
-            for name, model in list(self.models.items()):
-                if self._is_lost(model):
-                    logger.warning("Workers of the model %s died, and none come back; it is loaded again.", name)
-                    await self._load_again(name, model)
+        turns = asyncio.Semaphore(RELOADS)
+        async with asyncio.TaskGroup() as reloads:
+            while True:
+                await asyncio.sleep(WATCH_SECONDS)
+                for name, model in list(self.models.items()):
+                    if model.name not in self.again and self._is_lost(model):
+                        logger.warning("Workers of the model %s died, and none come back; it is loaded again.", name)
+                        self.again.add(model.name)
+                        reloads.create_task(self._take_turn(turns, name, model))
+
+    async def _take_turn(self, turns: asyncio.Semaphore, name: str, model: Model) -> None:
+        async with turns:
+            if self.models.get(name) is model:
+                await self._load_again(name, model)
+        self.again.discard(model.name)
 
     def _is_lost(self, model: Model) -> bool:
         if model.name not in self.lost and not self.server.can_start_workers(model.name):
@@ -123,7 +134,8 @@ class MultiModelDoor(Door):
 
     async def load_model(self, request: web.Request) -> web.Response:
         """Load the model that the body names: {"model_name": …, "url": directory}."""
-        name, folder = await _load_request(request)
+        async with self.deadlines.dropped():
+            name, folder = _load_request(await self._small_body(request))
         if name in self.models or name in self.loading:
             raise RequestError(409, "already_loaded", f"The model {name} is loaded already.")
         if not folder.is_dir():
@@ -135,9 +147,20 @@ class MultiModelDoor(Door):
                 self.loading[name] = await self._find_room(folder, choice)
                 self.models[name] = self.opened(await self.server.load(folder), folder)
                 await asyncio.to_thread(_tell, folder, self.settings, choice)
+        except RequestError as error:
+            if error.status == 507 and not self._others():
+                raise self._too_large(error, name) from None
+            raise
         finally:
             del self.loading[name]
         return web.json_response({"status": f"Model {name} loaded."})
+
+    async def _small_body(self, request: web.Request) -> bytes:
+        intake = Intake(request, BODY_LIMIT, self.bodies, self.files, self.server.folder, setting="")
+        try:
+            return bytes(await intake.read())
+        finally:
+            intake.end()
 
     async def _find_room(self, folder: Path, choice: Choice | None) -> int:
         """Bytes that a model needs.
@@ -149,10 +172,20 @@ class MultiModelDoor(Door):
         each = await asyncio.to_thread(sizing.needed, folder, choice.kind if choice else None)
         needed = self.server.sizing.workers * each
         free = machine.free_memory() - sum(self.loading.values())
-        if needed > free and (self.models or len(self.loading) > 1):
+        if needed > free and self._others():
             sums = f"needs about {needed // MIB} MiB of memory and {max(0, free) // MIB} MiB are free"
             raise RequestError(507, "out_of_memory", f"The model in {folder} {sums}; unload another model.")
         return needed
+
+    def _others(self) -> bool:
+        """Whether there is a model beside the one that is being loaded."""
+        return bool(self.models) or len(self.loading) > 1
+
+    def _too_large(self, error: RequestError, name: str) -> RequestError:
+        """What is told in place of 507: the platform would unload others, of which there are none, and ask for ever."""
+        sums = f"about {self.loading[name] // MIB} MiB of memory and {machine.free_memory() // MIB} MiB are free"
+        reason = f"{error.message} It needs {sums}, and there is no other model to unload; take a larger instance."
+        return RequestError(500, "model_too_large", reason)
 
     async def list_models(self, request: web.Request) -> web.Response:
         """All loaded models, in one page."""
@@ -198,11 +231,11 @@ class MultiModelDoor(Door):
         return name
 
 
-async def _load_request(request: web.Request) -> tuple[str, Path]:
+def _load_request(body: bytes) -> tuple[str, Path]:
     try:
-        content = json.loads(await request.content.read(BODY_LIMIT))
+        content = json.loads(body)
         name, url = content["model_name"], content["url"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         name = url = None
     if not isinstance(name, str) or not isinstance(url, str) or not name or not url:
         raise RequestError(400, "bad_request", 'Loading a model takes {"model_name": "…", "url": "directory"}.')

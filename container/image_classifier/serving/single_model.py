@@ -15,7 +15,7 @@ from image_classifier.errors import PlatformError, RequestError, UserError
 from image_classifier.serving import formats, page, wire
 from image_classifier.serving.front_door import Door, Model, State
 from image_classifier.serving.location import find
-from image_classifier.serving.probe import HUNG, STUCK
+from image_classifier.serving.probe import HUNG, STUCK, UNANSWERED
 from image_classifier.serving.report import facts
 
 logger = logging.getLogger(__name__)
@@ -95,9 +95,9 @@ class SingleModelDoor(Door):
         self.load_seconds = time.monotonic() - start
         self.telemetry.model(**facts(folder))
         logger.info("Ready: the model in %s answers, after %.1f s.", folder, self.load_seconds)
-        self.state = State.READY
+        self.turn(State.READY)
 
-    async def _warm_up(self, model: Model) -> None:
+    async def _warm_up(self, model: Model) -> web.Response:
         """Send one picture the whole way.
 
         Raises:
@@ -105,12 +105,13 @@ class SingleModelDoor(Door):
         """
         options = {wire.REQUEST_ID: "warm-up", wire.OUTPUT: formats.Output.JSON, wire.TOP_K: "1"}
         try:
-            response = await self.predict(model, _PICTURE, options, time.monotonic())
+            response = await self.predict(model, _PICTURE, options, come=None)
         except aiohttp.ClientError:
             raise RequestError(503, "unavailable", "The model server ended while it warmed up.") from None
         if response.status != 200:
             text = response.body.decode("utf-8", "replace") if isinstance(response.body, bytes) else ""
             raise RequestError(response.status, "warm_up", f"The warm-up prediction failed: {text}")
+        return response
 
     async def watch(self) -> None:
         """Keep /ping honest: ready only while a worker is; and see to it that dead ones can be replaced.
@@ -118,26 +119,42 @@ class SingleModelDoor(Door):
         Raises:
             PlatformError: no worker came back, or the model could not be loaded again.
         """
+        await asyncio.gather(self._watch(), self._ask(), self.recycling.watch())
+
+    async def _watch(self) -> None:
         last = time.monotonic()
         while self.model:
             self.alive = self.server.ready_workers(self.model.name)
             fault = await self._fault(self.model) if self.alive else DEAD
-            self.tell(fault)
+            self.tell(fault or (UNANSWERED if self.probe.unanswered() else ""))
             if not fault:
                 last = time.monotonic()
             elif time.monotonic() - last > PATIENCE_SECONDS + 3 * self.load_seconds:
                 raise PlatformError(f"{fault} None came back; the reason is in the log above.")
-            await self.replace_grown()
             if not self.server.can_start_workers(self.model.name):
                 await self._load_again(self.model)
             await asyncio.sleep(WATCH_SECONDS)
 
+    async def _ask(self) -> None:
+        """Send a picture where nobody does, and a worker has nothing else to do; a user's script is not ours to ask."""
+        while self.model and self.model.own_formats:
+            await asyncio.sleep(WATCH_SECONDS)
+            gate = self.model.gate
+            free = self._at_work(self.model) < self.alive and not gate.waiting
+            if free and self.probe.picture_is_due():
+                await gate.enter()
+                async with self.probe.picture():
+                    await asyncio.shield(self._work(gate, self._warm_up(self.model)))
+
+    def _at_work(self, model: Model) -> int:
+        return model.gate.inside + self._uploads.inside
+
     async def _load_again(self, model: Model) -> None:
         """Where a worker lives, who has a request gets its answer first, and who waits gets it later."""
         try:
-            async with self._emptied(model) if self.alive else nullcontext():
+            async with self.recycling.emptied(model) if self.alive else nullcontext():
                 logger.warning("Workers that die would not be replaced any more; the model is loaded again.")
-                self.state = State.NO_WORKERS
+                self.turn(State.NO_WORKERS)
                 await self.server.unload(model.name)
                 await self.server.hang_up()
                 model.name = await self.server.load(model.folder)
@@ -149,5 +166,5 @@ class SingleModelDoor(Door):
     async def _fault(self, model: Model) -> str:
         if await self.probe.stuck():
             return STUCK
-        busy = 0 < self.alive <= model.gate.inside and model.own_formats  # a script may wait for something else
+        busy = 0 < self.alive <= self._at_work(model) and model.own_formats  # a script may wait for something else
         return HUNG if busy and self.probe.idle(model.name) else ""

@@ -1,7 +1,7 @@
 """Large bodies and answers, in files: so they pass by Java, which would hold each several times.
 
 A file lies in the private folder of `serve`, and only its plain name is handed on, never a path. Who reads a file
-removes it; the front door removes those of requests that ended before.
+removes it; the front door, which gives answers their names, removes those of requests that ended before.
 """
 
 import tempfile
@@ -11,6 +11,7 @@ from typing import BinaryIO, cast
 from image_classifier.errors import RequestError, is_full_disk
 
 PREFIX = "body-"
+ANSWER = f"{PREFIX}answer-"  # and a number
 
 
 def create(folder: Path) -> BinaryIO:
@@ -18,22 +19,19 @@ def create(folder: Path) -> BinaryIO:
     return cast(BinaryIO, tempfile.NamedTemporaryFile(prefix=PREFIX, dir=folder, delete=False))
 
 
-def put(folder: Path, content: bytes) -> str:
-    """Write a file; gives its name in the folder.
+def put(folder: Path, name: str, content: bytes) -> None:
+    """Write a new file.
 
     Raises:
+        ValueError: this is not the plain name of such a file.
         RequestError: 503, the disk is full.
     """
-    name = ""
+    path = _path(folder, name)
     try:
-        with create(folder) as file:
-            name = Path(file.name).name
-            file.write(content)
+        path.write_bytes(content)
     except OSError as error:
-        if name:
-            (folder / name).unlink()
+        path.unlink(missing_ok=True)
         raise refusal(error) from None
-    return name
 
 
 def take(folder: Path, name: str) -> BinaryIO:
@@ -43,14 +41,19 @@ def take(folder: Path, name: str) -> BinaryIO:
         ValueError: this is not the plain name of such a file.
         RequestError: 503, it has been removed, since its request has ended.
     """
-    if Path(name).name != name or not name.startswith(PREFIX):
-        raise ValueError(f"{name!r} is not the name of a body.")
+    path = _path(folder, name)
     try:
-        file = (folder / name).open("rb")
+        file = path.open("rb")
     except FileNotFoundError:
         raise RequestError(503, "gone", "The request has ended already.") from None
-    (folder / name).unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
     return file
+
+
+def _path(folder: Path, name: str) -> Path:
+    if Path(name).name != name or not name.startswith(PREFIX):
+        raise ValueError(f"{name!r} is not the name of a body.")
+    return folder / name
 
 
 def refusal(error: OSError) -> Exception:

@@ -14,6 +14,7 @@ ANSWERED = "x-classifier-answered"  # set by the handler: without it, the answer
 # its values, of one length (see worker.py): the body is the answer, or the name of the file that holds it
 HERE, FILE = "here", "file"
 BODY = "x-classifier-body"  # the name of the file that holds the body: see spool.py
+ANSWER_FILE = "x-classifier-answer-file"  # the name of the file for the answer, where that is large
 HEAD = "x-classifier-head"  # so many bytes before the body are a script's own headers, in JSON: Java reads no long ones
 # Of an answer, in seconds and pictures: decode=0.0123,forward=0.0345,encode=0.0002,records=1,together=4
 STAGES = "x-classifier-stages"
