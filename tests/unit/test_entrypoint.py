@@ -145,11 +145,17 @@ def test_a_signal_before_the_program_listens_is_not_lost(base: Path, moment: flo
     assert "Traceback" not in said
 
 
-def test_a_signal_while_the_toolkit_prepares_the_users_own_program_reaches_it(base: Path) -> None:
+@pytest.mark.parametrize("helper", ["None", "subprocess.Popen(['sleep', '60'])"])
+def test_a_signal_while_the_toolkit_prepares_the_users_own_program_reaches_it(base: Path, helper: str) -> None:
     submit(base, "import time\nprint('begun', flush=True)\ntime.sleep(60)\n")
     early = (
-        "import os, signal; from sagemaker_training import entry_point; run = entry_point.run; "
-        "entry_point.run = lambda **more: (os.kill(os.getpid(), signal.SIGTERM), run(**more)); "
+        "import os, signal, subprocess; from sagemaker_training import entry_point; run = entry_point.run\n"
+        "def prepare(**more):\n"
+        f"    helper = {helper}\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    helper and helper.wait()\n"
+        "    run(**more)\n"
+        "entry_point.run = prepare\n"
     )
     started = time.monotonic()
     with start(base, early) as job:
