@@ -1,6 +1,7 @@
 """The real `train` command in a base directory of its own: exit codes, the failure file, script mode, stopping."""
 
 import json
+import os
 import re
 import signal
 import time
@@ -94,6 +95,70 @@ def test_a_full_disk_is_exit_code_3_with_the_remedy(base: Path, python: Python) 
     assert failure(base).startswith("The disk is full while writing /opt/ml/model/x; give the job a larger volume.")
 
 
+def instead_of_a_job(words: str) -> str:
+    """What makes `train` do this once it has imported torch."""
+    return f"import os, time, image_classifier.training.cluster as c; c.read = lambda *_: {words}; "
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (signal.SIGKILL, "SIGKILL; it may have run out of memory"),
+        (signal.SIGSEGV, "SIGSEGV; a native library crashed;"),
+        (signal.SIGILL, "SIGILL; it holds instructions that this processor does not have;"),
+    ],
+)
+def test_a_job_that_the_kernel_ends_says_so_in_words_with_exit_code_3(
+    base: Path, number: signal.Signals, words: str
+) -> None:
+    configure(base)
+    with start(base, instead_of_a_job(f"os.kill(os.getpid(), {number})")) as job:
+        said, _ = job.communicate(timeout=60)
+    assert job.returncode == 3, said
+    assert failure(base).startswith(f"The job was ended by {words}")
+    assert f"The job was ended by {words}" in said
+
+
+def test_a_job_that_leaves_without_a_word_keeps_its_exit_code(base: Path) -> None:
+    configure(base)
+    with start(base, instead_of_a_job("os._exit(7)")) as job:
+        said, _ = job.communicate(timeout=60)
+    assert job.returncode == 7, said
+    assert "The job ended without a word; see the log." in failure(base)
+
+
+def test_what_waits_for_the_job_is_small_and_takes_it_along_when_it_is_killed(base: Path) -> None:
+    configure(base)
+    with start(base, instead_of_a_job("print('ready', flush=True) or time.sleep(60)")) as job:
+        assert job.stdout is not None
+        assert any(line.strip() == "ready" for line in job.stdout)
+        waiting = psutil.Process(job.pid)
+        (child,) = waiting.children()
+        assert waiting.memory_info().rss < 120 << 20 < child.memory_info().rss
+        assert os.getpgid(child.pid) != os.getpgid(job.pid), "Ctrl-C on a terminal would reach it twice"
+        job.kill()
+        child.wait(10)
+    assert not psutil.pid_exists(child.pid) or child.status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_the_job_orderly_with_0_and_a_model(
+    base: Path, folders: Callable[..., Path], number: signal.Signals
+) -> None:
+    folders(base / "input" / "data" / "train", {"amber": 4, "blue": 4})
+    own = {"pretrained": "false", "freeze_backbone": "false", "image_size": "32", "epochs": "500", "compile": "off"}
+    configure(base, architecture="shufflenet_v2_x0_5", **own)
+    with start(base) as job:
+        assert job.stdout is not None
+        assert any(line.startswith("epoch=1;") for line in job.stdout)
+        job.send_signal(number)
+        said = job.stdout.read()
+        assert job.wait(30) == 0, said
+    assert f"{number.name} received: stopping after this step." in said
+    assert (base / "model" / "model.safetensors").exists()
+    assert not (base / "output" / "failure").exists()
+
+
 def test_a_users_own_program_runs_with_its_hyperparameters(base: Path, python: Python) -> None:
     submit(base, "import os, sys\nopen(os.environ['SM_MODEL_DIR'] + '/mine', 'w').write(' '.join(sys.argv[1:]))\n")
     result = train(base, python)
@@ -140,16 +205,23 @@ def test_a_signal_before_the_program_listens_is_not_lost(base: Path, moment: flo
         job.send_signal(signal.SIGTERM)
         said, _ = job.communicate(timeout=30)
     assert job.returncode == 1, said
-    assert failure(base).startswith("Training was stopped before its first step since this start")
-    assert "begun" not in said
+    if not own_program or not failure(base).startswith("train_it.py was ended by SIGTERM"):  # it had begun already
+        assert failure(base).startswith("Training was stopped before its first step since this start")
+        assert "begun" not in said
     assert "Traceback" not in said
 
 
-def test_a_signal_while_the_toolkit_prepares_the_users_own_program_reaches_it(base: Path) -> None:
+@pytest.mark.parametrize("helper", ["None", "subprocess.Popen(['sleep', '60'])"])
+def test_a_signal_while_the_toolkit_prepares_the_users_own_program_reaches_it(base: Path, helper: str) -> None:
     submit(base, "import time\nprint('begun', flush=True)\ntime.sleep(60)\n")
     early = (
-        "import os, signal; from sagemaker_training import entry_point; run = entry_point.run; "
-        "entry_point.run = lambda **more: (os.kill(os.getpid(), signal.SIGTERM), run(**more)); "
+        "import os, signal, subprocess; from sagemaker_training import entry_point; run = entry_point.run\n"
+        "def prepare(**more):\n"
+        f"    helper = {helper}\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    helper and helper.wait()\n"
+        "    run(**more)\n"
+        "entry_point.run = prepare\n"
     )
     started = time.monotonic()
     with start(base, early) as job:

@@ -1,6 +1,7 @@
 """A spot instance may vanish at any moment: whatever that moment is, the job ends as if nothing had happened."""
 
 import hashlib
+import json
 import os
 import random
 import shutil
@@ -13,19 +14,33 @@ from pathlib import Path
 
 import pytest
 
-DEATHS = 20
 SEED = 20
-CHOSEN = """{
-  "architecture": "shufflenet_v2_x0_5", "pretrained": "false", "freeze_backbone": "false", "augmentation": "standard",
-  "schedule": "one_cycle", "epochs": "3", "batch_size": "6", "image_size": "32",
-  "compile": "off", "debug": "off", "seed": "7"
-}"""
+COMMON = {
+    "architecture": "shufflenet_v2_x0_5",
+    "batch_size": "6",
+    "image_size": "32",
+    "compile": "off",
+    "debug": "off",
+    "seed": "7",
+}
+FULL = {
+    "pretrained": "false",
+    "freeze_backbone": "false",
+    "augmentation": "standard",
+    "schedule": "one_cycle",
+    "epochs": "2",
+}
+# Features and a head; a probe, random views, one cycle and a moving average: what users run.
+JOBS = {"full": FULL, "features": {"recipe": "quick", "epochs": "8"}, "tuned": {"recipe": "balanced", "epochs": "2"}}
+DEATHS = {"full": 7, "features": 6, "tuned": 7}
 # Runs what the `train` command runs, in a child that starts at once because its parent has imported everything.
 # Each line it reads asks for one life: seconds until SIGKILL, or `inf`. It answers with the exit status.
 LIVES = """
 import os, signal, sys, threading, traceback
 import torch._dynamo  # a first optimizer would import it, each time
 from image_classifier.training import entrypoint, job
+
+entrypoint.child.run = lambda work, stop: work()  # in this one: nothing of it may live on while the next one begins
 
 def live():
     code = 1
@@ -56,9 +71,10 @@ for line in sys.stdin:
 class Job:
     """A job that lives again and again."""
 
-    def __init__(self, base: Path) -> None:
+    def __init__(self, base: Path, weights: Path) -> None:
         self.base = base
-        environ = {**os.environ, "SAGEMAKER_BASE_DIR": str(base), "OMP_NUM_THREADS": "1"}
+        own = {"SAGEMAKER_BASE_DIR": str(base), "CLASSIFIER_WEIGHTS_DIR": str(weights), "OMP_NUM_THREADS": "1"}
+        environ = {**os.environ, **own}
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
         self.process = subprocess.Popen([sys.executable, "-c", LIVES], cwd=base, env=environ, **pipes)  # type: ignore[call-overload]
         assert self.process.stdout.readline() == "ready\n"
@@ -86,32 +102,37 @@ class Job:
         self.process.communicate(timeout=30)
 
 
+@pytest.fixture(params=JOBS)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture
-def job(tmp_path: Path, folders: Callable[..., Path]) -> Iterator[Job]:
+def job(name: str, tmp_path: Path, folders: Callable[..., Path], weights_dir: Path) -> Iterator[Job]:
     config = tmp_path / "input" / "config"
     config.mkdir(parents=True)
-    (config / "hyperparameters.json").write_text(CHOSEN, encoding="utf-8")
+    (config / "hyperparameters.json").write_text(json.dumps({**COMMON, **JOBS[name]}), encoding="utf-8")
     (config / "resourceconfig.json").write_text('{"current_host": "localhost", "hosts": ["localhost"]}')
     (config / "inputdataconfig.json").write_text('{"train": {"TrainingInputMode": "File"}}')
     folders(tmp_path / "input" / "data" / "train", {"amber": 9, "blue": 9})
     folders(tmp_path / "input" / "data" / "valid", {"amber": 2, "blue": 2}, seed=1)
-    made = Job(tmp_path)
+    made = Job(tmp_path, weights_dir)
     yield made
     made.end()
 
 
-def test_killed_at_twenty_random_moments_it_ends_with_the_weights_of_an_undisturbed_run(job: Job) -> None:
+def test_killed_at_random_moments_it_ends_with_the_weights_of_an_undisturbed_run(job: Job, name: str) -> None:
     started = time.monotonic()
     assert job.live() == 0, job.log
     whole, wanted = time.monotonic() - started, job.weights
     job.forget()
     draw, deaths, finished = random.Random(SEED), 0, 0
-    while deaths < DEATHS or not finished:
-        code = job.live(draw.uniform(0, whole) if deaths < DEATHS else float("inf"))
+    while deaths < DEATHS[name] or not finished:
+        code = job.live(draw.uniform(0, whole) if deaths < DEATHS[name] else float("inf"))
         assert code in (0, -signal.SIGKILL), job.log
         if code == 0:
             finished += 1
             assert job.weights == wanted, job.log
             job.forget()
         deaths += code != 0
-    assert job.log.count("Resumed at epoch") > DEATHS // 4, "the moments are after the first checkpoint, too"
+    assert job.log.count("Resumed at epoch") > DEATHS[name] // 4, "the moments are after the first checkpoint, too"

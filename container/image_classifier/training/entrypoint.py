@@ -5,6 +5,8 @@ The toolkit finds `main` through SAGEMAKER_TRAINING_MODULE, and turns what it ra
 
 import logging
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from sagemaker_training import environment
@@ -12,7 +14,7 @@ from sagemaker_training.errors import ClientError
 
 from image_classifier.contract import Layout, Settings
 from image_classifier.errors import ExitCode, UserError, exit_code, sentence, write_failure
-from image_classifier.training import log_format
+from image_classifier.training import child, log_format
 from image_classifier.training.stopping import Stop, Stopped
 
 # before the toolkit configures its own handler; metric lines and log lines share one stream, in order
@@ -23,25 +25,43 @@ logger = logging.getLogger(__name__)
 class JobFailed(Exception):
     """Tells the toolkit the exit code: it takes `errno`."""
 
-    def __init__(self, reason: str, code: ExitCode) -> None:
+    def __init__(self, reason: str, code: int) -> None:
         super().__init__(reason)
-        self.errno = int(code)
+        self.errno = code
 
 
 def main() -> None:
-    """Run the job: the user's own script when one was given, else our training."""
+    """Run the job: the user's own script when one was given, else our training, in a process of its own."""
     stop = Stop()
     stop.listen()
     layout = Layout(environment_base())
     layout.failure.unlink(missing_ok=True)  # of an earlier run in the same directory
+    code = _explained(layout, partial(_run, layout, stop))
+    if code == ExitCode.USER:
+        raise ClientError(_reason(layout))  # the toolkit prints it without a traceback
+    if code:
+        raise JobFailed(_reason(layout), code)
+
+
+def _explained(layout: Layout, work: Callable[[], int]) -> int:
+    """Do the work; gives the exit code, and leaves the reason of a failure in its file."""
     try:
-        _run(layout, stop)
+        return work()
     except Exception as error:
         reason = reason_of(error)
         write_failure(layout.failure, reason)
-        if isinstance(reason, UserError):
-            raise ClientError(str(reason)) from None  # the toolkit prints it without a traceback
-        raise JobFailed(sentence(reason), exit_code(reason)) from error
+        if not isinstance(reason, UserError):
+            logger.exception("%s", sentence(reason))
+        return exit_code(reason)
+
+
+def _reason(layout: Layout) -> str:
+    """The sentence in the failure file: often another process wrote it, or could not."""
+    try:
+        lines = layout.failure.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    return (lines or ["The job ended without a word; see the log."])[0]
 
 
 def environment_base() -> Path:
@@ -49,14 +69,19 @@ def environment_base() -> Path:
     return Path(environment.base_dir)
 
 
-def _run(layout: Layout, stop: Stop) -> None:
+def _run(layout: Layout, stop: Stop) -> int:
     settings = Settings.from_environment()
     log_format.apply(settings)
     env = _toolkit_environment()
     if env.user_entry_point:
         from image_classifier.training import script_mode
 
-        return script_mode.run(env, stop)
+        script_mode.run(env, stop)
+        return ExitCode.OK
+    return child.run(partial(_explained, layout, partial(_train, layout, settings, stop)), stop)
+
+
+def _train(layout: Layout, settings: Settings, stop: Stop) -> int:
     _end_early(layout, stop)
     import torch  # seconds, like what follows
 
@@ -71,6 +96,7 @@ def _run(layout: Layout, stop: Stop) -> None:
         Job(layout, settings, chosen, stop).run()
     else:
         cluster.run(hosts, stop)
+    return ExitCode.OK
 
 
 def _end_early(layout: Layout, stop: Stop) -> None:

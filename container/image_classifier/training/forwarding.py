@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT, passed on to a user's program and all that it started; what is deaf to them is killed in time."""
+"""SIGTERM and SIGINT, passed on to a program and all that it started; a user's that is deaf is killed in time."""
 
 import logging
 import signal
@@ -16,10 +16,15 @@ _AGAIN = 0.2  # seconds until it is looked anew whether the program has started
 
 
 class Forwarding:
-    """While it is entered, this process's signals are the program's; the toolkit forwards none."""
+    """While it is entered, this process's signals are the program's; the toolkit forwards none.
 
-    def __init__(self) -> None:
+    Args:
+        patient: nothing is killed, however long it takes.
+    """
+
+    def __init__(self, patient: bool = False) -> None:
         self.killed = False
+        self._patient = patient
         self._patience = PATIENCE
         self._told: set[psutil.Process] = set()
         self._timer: Timer | None = None
@@ -45,22 +50,35 @@ class Forwarding:
         )
 
     def _pass_on(self, number: int, _frame: FrameType | None = None) -> None:
-        if self._timer is None:
+        if self._timer is None and not self._patient:
             self._timer = _later(self._patience, self._kill)
-        self._send(number)
-        if not (self._told or self._left.is_set()):  # the toolkit has yet to start the program
-            _later(_AGAIN, lambda: self._pass_on(number))
+        self.send(number)
+        _later(_AGAIN, lambda: self._look_again(number))
+
+    def _look_again(self, number: int) -> None:
+        """Where none of those that were told lives, they were the toolkit's helpers, and the program is yet to come."""
+        if self._left.is_set():
+            return
+        if not any(map(_lives, tuple(self._told))):
+            self.send(number)
+        _later(_AGAIN, lambda: self._look_again(number))
 
     def _kill(self) -> None:
         self.killed = True
-        self._send(signal.SIGKILL)
+        self.send(signal.SIGKILL)
 
-    def _send(self, number: int) -> None:
+    def send(self, number: int) -> None:
         """To all that run below this process, and to those that were told before and have lost their parent since."""
         self._told.update(psutil.Process().children(recursive=True))
-        for each in self._told:
+        for each in tuple(self._told):  # another thread may add to them
             with suppress(psutil.Error):  # it has just ended
                 each.send_signal(number)
+
+
+def _lives(process: psutil.Process) -> bool:
+    with suppress(psutil.Error):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def _later(seconds: float, act: Callable[[], None]) -> Timer:

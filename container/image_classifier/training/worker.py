@@ -7,7 +7,7 @@ from pathlib import Path
 
 from image_classifier.contract import Layout, Settings
 from image_classifier.errors import ExitCode, exit_code, sentence
-from image_classifier.training import distributed, entrypoint, hyperparameters, log_format
+from image_classifier.training import child, distributed, entrypoint, hyperparameters, log_format
 from image_classifier.training.heartbeat import Failure
 from image_classifier.training.job import Job
 from image_classifier.training.stopping import Stop
@@ -21,6 +21,7 @@ def main(reports: Path) -> None:
     Args:
         reports: where a process that fails leaves the reason, for `train`.
     """
+    child.end_with(os.getppid())
     stop = Stop()
     stop.listen()
     code = ExitCode.OK
