@@ -172,6 +172,11 @@ def spoilt_pictures(server: Server, seconds: float) -> None:
         assert codes <= {"bad_image"}, (start, codes)
 
 
+def spoilt_again(server: Server, seconds: float) -> None:
+    """The same 10,000 again."""
+    spoilt_pictures(server, seconds)
+
+
 def _form(pictures: list[bytes]) -> tuple[bytes, str]:
     boundary = uuid.uuid4().hex
     head = f'--{boundary}\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'.encode()
@@ -196,7 +201,8 @@ SCRIPTED: tuple[Fault, ...] = (
     killed_all,
 )
 OF_FOUR: tuple[Fault, ...] = (nothing, killed_workers)
-OWN: tuple[Fault, ...] = (nothing, *([hostile_pictures] if HOSTILE.is_dir() else []), spoilt_pictures)
+_HOSTILE = [hostile_pictures] if HOSTILE.is_dir() else []
+OWN: tuple[Fault, ...] = (nothing, *_HOSTILE, spoilt_pictures, spoilt_again)
 
 
 def alive(server: Server) -> int:

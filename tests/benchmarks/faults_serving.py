@@ -28,6 +28,7 @@ TABLE = """| fault | 200 | 503 | 504 | other | median | slowest | slowest /ping 
 """
 PING = 2  # seconds that SageMaker waits for an answer to /ping
 ROOM = 3  # seconds beyond the deadline for a busy desk to notice
+FILES, GROWTH = 16, 1.25  # open files more, and so many times the memory, than after the row without a fault
 SCRIPT = """
 import time
 import numpy as np
@@ -53,17 +54,36 @@ class Load:
     seconds: list[float] = field(default_factory=list)
     pings: list[float] = field(default_factory=list)
 
-    def row(self, name: str, left: str) -> str:
+    def row(self, name: str, left: "Left", first: "Left") -> str:
         """One line of the table."""
         codes = {code: self.statuses.pop(code, 0) for code in ("200", "503", "504")}
         other = ", ".join(f"{count} x {status}" for status, count in sorted(self.statuses.items())) or "none"
         ordered = sorted(self.seconds) or [0.0]
         median, slowest = ordered[len(ordered) // 2], ordered[-1]
         ping = max(self.pings, default=0.0)
-        holds = other == "none" and slowest < DEADLINE + ROOM and ping < PING
+        holds = other == "none" and slowest < DEADLINE + ROOM and ping < PING and left.is_nothing_more_than(first)
         counts = " | ".join(str(count) for count in codes.values())
         times = f"{median * 1000:.0f} ms | {slowest:.1f} s | {ping * 1000:.0f} ms"
         return f"| {name} | {counts} | {other} | {times} | {left} | {'yes' if holds else '**no**'} |"
+
+
+@dataclass(frozen=True)
+class Left:
+    """What there is of a server when all is quiet again; memory in bytes, resident."""
+
+    processes: int
+    zombies: int
+    memory: int
+    files: int
+
+    def __str__(self) -> str:
+        counts = f"{self.processes} processes, {self.zombies} zombies"
+        return f"{counts}, {self.memory / 2**20:.0f} MiB, {self.files} open files"
+
+    def is_nothing_more_than(self, first: "Left") -> bool:
+        """Whether no fault has left anything."""
+        whole = self.processes == first.processes and self.zombies == 0
+        return whole and self.files <= first.files + FILES and self.memory <= GROWTH * first.memory
 
 
 @contextmanager
@@ -100,15 +120,14 @@ def calling(server: Server, picture: bytes) -> Iterator[Load]:
             thread.join()
 
 
-def _state(server: Server, workers: int) -> str:
-    """What is left when all is quiet again."""
+def _left(server: Server, workers: int) -> Left:
     time.sleep(DEADLINE + ROOM)  # a worker that hangs ends only now
     end = time.monotonic() + 90
     while (server.ping() != 200 or alive(server) < workers) and time.monotonic() < end:
         time.sleep(0.2)
     processes = server.processes()
     memory, files = sum(process.memory for process in processes), sum(process.files for process in processes)
-    return f"{len(processes)} processes, {server.zombies()} zombies, {memory / 2**20:.0f} MiB, {files} open files"
+    return Left(len(processes), server.zombies(), memory, files)
 
 
 def _rows(
@@ -120,10 +139,13 @@ def _rows(
     }
     with serving(model, log, environment=environment) as server:
         server.wait_until_ready(300)
+        first = None
         for fault in faults:
             with calling(server, picture) as load:
                 fault(server, seconds)
-            row = load.row((fault.__doc__ or "").rstrip("."), _state(server, workers))
+            left = _left(server, workers)
+            first = first or left
+            row = load.row((fault.__doc__ or "").rstrip("."), left, first)
             print(row, flush=True)
             yield row
 
@@ -144,20 +166,22 @@ def main() -> None:
         picture = next((folder / "pictures").rglob("*.png")).read_bytes()
         rows = [*_rows(scripted, picture, folder / "log", SCRIPTED, seconds)]
         own = [*_rows(source, picture, folder / "log", OWN, seconds)]
+        engine = (folder / "log").read_text(encoding="utf-8").partition("Engine: ")[2].partition("\n")[0]
         four = [*_rows(source, picture, folder / "log", OF_FOUR, seconds, workers=4)]
-    _write(rows, own, four, seconds)
+    _write(rows, own, four, engine, seconds)
 
 
-def _write(scripted: list[str], own: list[str], four: list[str], seconds: float) -> None:
+def _write(scripted: list[str], own: list[str], four: list[str], engine: str, seconds: float) -> None:
     where = "in the image" if doors.ENGINE else "from the virtual environment"
     rows, more, last = "\n".join(scripted), "\n".join(own), "\n".join(four)
     text = f"""# Faults against `serve`
 
 `tests/benchmarks/faults_serving.py`, {where}: two workers, a deadline of {DEADLINE} s, {CALLERS} callers with good
 requests that ask without pause while the fault lasts ({seconds:.0f} s each). The columns are what these callers saw;
-"holds" is: no status but 200, 503 and 504, every answer within its deadline and {ROOM} s for a busy machine, and every
-/ping within the {PING} s that SageMaker gives it. Faults follow each other in the same server; the processes, memory
-and open files left show that none leaves anything behind.
+"holds" is: no status but 200, 503 and 504, every answer within its deadline and {ROOM} s for a busy machine, every
+/ping within the {PING} s that SageMaker gives it; and of what is there when all is quiet again, as many processes as
+after the row without a fault, no zombie, at most {FILES} open files more and {GROWTH} times the memory. Faults follow
+each other in the same server.
 
 ## A model with a script of its own, which can hang
 
@@ -168,6 +192,8 @@ told so at once. The few 504 are callers who waited for the whole deadline: in a
 are replaced at the same time.
 
 ## A model that our own handler answers
+
+{engine}
 
 {TABLE}{more}
 
