@@ -281,6 +281,22 @@ def test_a_users_own_program_is_started_through_torchrun_where_that_was_asked_fo
     assert (base / "model" / "mine").read_text() == "0 1 --depth 3"
 
 
+@pytest.mark.parametrize(("size", "wanted"), [("64 << 20", "1 1"), ("8 << 30", "None None")])
+def test_under_torchrun_gpus_do_without_a_dev_shm_that_is_too_small(base: Path, size: str, wanted: str) -> None:
+    configure_torchrun(
+        base,
+        "import os\nname = os.environ['SM_MODEL_DIR'] + '/' + os.environ['LOCAL_RANK']\n"
+        "open(name, 'w').write(str(os.environ.get('NCCL_SHM_DISABLE')))\n",
+    )
+    shared = f"from image_classifier import machine as m; m.shared_memory = lambda: {size}; "
+    gpus = "from sagemaker_training import environment as e; e.num_gpus = lambda: 2; "
+    with start(base, shared + gpus) as job:
+        said, _ = job.communicate(timeout=60)
+    assert job.returncode == 0, said
+    assert " ".join((base / "model" / rank).read_text() for rank in "01") == wanted
+    assert said.count("/dev/shm is 64 MiB, too little for 2 GPUs") == (wanted == "1 1")
+
+
 def test_a_program_that_fails_under_torchrun_fails_the_job_and_says_why(base: Path, python: Python) -> None:
     configure_torchrun(base, "raise ValueError('the third column is missing')\n")
     assert train(base, python).returncode == 1

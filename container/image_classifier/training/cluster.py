@@ -156,13 +156,18 @@ def _environment(cluster: Cluster) -> dict[str, str]:
     found: dict[str, str] = {}
     if len(cluster.hosts) > 1 and cluster.interface in psutil.net_if_addrs():
         found = dict.fromkeys(("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME", "TP_SOCKET_IFNAME"), cluster.interface)
+    return found | without_shared_memory(cluster.processes)
+
+
+def without_shared_memory(processes: int) -> dict[str, str]:
+    """What NCCL is told where /dev/shm is too small for so many processes of one host, which is said."""
     shared = machine.shared_memory()
-    if cluster.processes > 1 and shared < machine.ENOUGH_SHARED:
-        logger.info(
-            "/dev/shm is %d MiB, too little for %d GPUs: they exchange data through sockets, which is slower; "
-            "`docker run --shm-size=2g` gives more.",
-            shared >> 20,
-            cluster.processes,
-        )
-        found["NCCL_SHM_DISABLE"] = "1"
-    return found
+    if processes == 1 or shared >= machine.ENOUGH_SHARED:
+        return {}
+    logger.info(
+        "/dev/shm is %d MiB, too little for %d GPUs: they exchange data through sockets, which is slower; "
+        "`docker run --shm-size=2g` gives more.",
+        shared >> 20,
+        processes,
+    )
+    return {"NCCL_SHM_DISABLE": "1"}

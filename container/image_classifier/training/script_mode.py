@@ -16,7 +16,7 @@ from sagemaker_training.torch_distributed import TorchDistributedRunner
 
 from image_classifier import machine
 from image_classifier.errors import UserError
-from image_classifier.training import endings
+from image_classifier.training import cluster, endings
 from image_classifier.training.forwarding import Forwarding
 from image_classifier.training.stopping import Stop
 
@@ -42,6 +42,7 @@ def run(env: environment.Environment, stop: Stop) -> None:
     _warn_of_shared_memory()
     lines: deque[str] = deque(maxlen=KEPT_LINES)
     program = str(env.user_entry_point)
+    told = env.to_env_vars() | cluster.without_shared_memory(_processes(env))
     with Forwarding() as signals, _stderr_kept_in(lines):
         stop.check()
         try:
@@ -50,7 +51,7 @@ def run(env: environment.Environment, stop: Stop) -> None:
                 uri=env.module_dir,
                 user_entry_point=env.user_entry_point,
                 args=env.to_cmd_args(),
-                env_vars=env.to_env_vars(),
+                env_vars=told,
                 runner_type=_runner(env),
             )
             failed = None
@@ -84,13 +85,18 @@ def _runner(env: environment.Environment) -> runner.RunnerType | process.Process
         env.user_entry_point,
         env.to_cmd_args(),
         env.to_env_vars(),
-        int(env.num_gpus) or 1,
+        _processes(env),
         env.master_hostname,
         env.distribution_hosts,
         env.current_host,
         env.network_interface_name,
         instance_type=env.current_instance_type,
     )
+
+
+def _processes(env: environment.Environment) -> int:
+    """How many of the program run on this host: one a GPU where torchrun starts it."""
+    return int(env.num_gpus) or 1 if env.additional_framework_parameters.get(TORCHRUN) else 1
 
 
 def _warn_of_shared_memory() -> None:
