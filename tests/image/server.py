@@ -43,6 +43,14 @@ class Server(Opened):
         finally:
             connection.close()
 
+    def itself(self) -> tuple[str, int]:
+        """Address and port of `serve` itself: an engine's forwarder ends with a container, and loses what it holds."""
+        if not ENGINE:
+            return "127.0.0.1", self.port
+        return desk.ask(
+            str(ENGINE), "inspect", "--format", "{{.NetworkSettings.IPAddress}}", self.container
+        ).strip(), 8080
+
     def ping(self) -> int:
         """The status of /ping; 0 where nobody listens yet."""
         try:

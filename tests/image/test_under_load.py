@@ -105,7 +105,7 @@ def test_sigterm_cuts_no_answer_off_that_its_caller_takes_slowly(tmp_path: Path)
     ):
         caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
         caller.settimeout(30)
-        caller.connect(("127.0.0.1", server.port))
+        caller.connect(server.itself())
         head = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 1\r\n\r\n"
         caller.sendall(head + b"0")
         got = len(caller.recv(1 << 16).partition(b"\r\n\r\n")[2])

@@ -19,7 +19,8 @@ from fault_cases.world import SIDE, Setup, Tensors
 from image_classifier.insight.hook import Hook
 from image_classifier.insight.resources import Sample, lines
 from image_classifier.training.loop import Trainer
-from image_classifier.training.sources import AHEAD, Batch, plan
+from image_classifier.training.reading import AHEAD
+from image_classifier.training.sources import Batch, plan
 
 MEMORY = 8 << 30  # of the machine that the process is said to have for itself, as an ml.m5.large
 _WIDE = 1600  # side of the photos that are too large to decode in time
