@@ -1,12 +1,27 @@
 """What the container may use, read from a cgroup made up for the test."""
 
 import os
+import resource
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
 from image_classifier import machine
+
+# how often the kernel gives pages to a block that is made anew, again and again
+FAULTS = """
+import resource, sys
+from image_classifier import machine
+machine.PLENTY = int(sys.argv[2])
+machine.keep_freed_memory()
+for _ in range(3):
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    bytearray(b"x") * int(sys.argv[1])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
 
 
 @pytest.fixture
@@ -76,9 +91,16 @@ def test_memory_without_a_limit_is_the_hosts(cgroup: Path, text: str) -> None:
     assert machine.memory_limit() == psutil.virtual_memory().total
 
 
-def test_keeping_freed_memory_works_on_this_libc() -> None:
-    machine.keep_freed_memory()
-    assert len(bytearray(64 << 20)) == 64 << 20
+@pytest.mark.parametrize(
+    ("size", "plenty", "kept"), [(16, True, True), (16, False, True), (64, True, True), (64, False, False)]
+)
+def test_freed_memory_is_kept_and_a_large_block_only_where_there_is_plenty(
+    python: Callable[..., "subprocess.CompletedProcess[str]"], size: int, plenty: bool, kept: bool
+) -> None:
+    done = python("-c", FAULTS, str(size << 20), "0" if plenty else str(1 << 60))
+    assert done.returncode == 0, done.stderr
+    pages = (size << 20) // resource.getpagesize()
+    assert (int(done.stdout) < pages / 10) is kept
 
 
 def test_shared_memory_is_what_its_folder_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
