@@ -113,11 +113,13 @@ def main() -> None:
     parser.add_argument("model", type=Path, help="a trained model's directory")
     parser.add_argument("--minutes", type=int, default=10)
     parser.add_argument("--share", type=float, default=0.9, help="of what the server answered with callers that wait")
+    parser.add_argument("--engine", default="auto", help="as CLASSIFIER_ENGINE takes it")
     chosen = parser.parse_args()
+    environment = {"CLASSIFIER_ENGINE": chosen.engine}
     with tempfile.TemporaryDirectory() as folder:
         make_pictures(Path(folder) / "pictures", {"test": 1})
         picture = next((Path(folder) / "pictures").rglob("*.png")).read_bytes()
-        with serving(chosen.model.resolve(), Path(folder) / "log") as server:
+        with serving(chosen.model.resolve(), Path(folder) / "log", environment=environment) as server:
             rate, rows = soak(server.wait_until_ready(), picture, chosen.minutes, chosen.share)
             engine = server.log.partition("Engine: ")[2].partition("\n")[0]
     where = "in the image" if doors.ENGINE else "from the virtual environment"
