@@ -121,14 +121,15 @@ def main() -> None:
         picture = next((Path(folder) / "pictures").rglob("*.png")).read_bytes()
         with serving(chosen.model.resolve(), Path(folder) / "log", environment=environment) as server:
             rate, rows = soak(server.wait_until_ready(), picture, chosen.minutes, chosen.share)
-            engine = server.log.partition("Engine: ")[2].partition("\n")[0]
+            engine = server.log.partition("Engine: ")[2].partition(";")[0]
     where = "in the image" if doors.ENGINE else "from the virtual environment"
     text = f"""# {chosen.minutes} minutes at {chosen.share:.0%} of capacity
 
 `tests/benchmarks/soak_load.py`, {where}: {CALLERS} callers on connections that stay open, {rate:.0f} requests a second,
 which is {chosen.share:.0%} of what the server answered when each caller asked again at once, measured for {MEASURED} s.
 Seconds are from when a request was due to its answer: a caller that is late counts. The callers take part of the same
-cores. Resident memory and open files are those at the end of the minute. {engine}
+cores. Resident memory and open files are those at the end of the minute. Engine:
+{engine}.
 
 | minute | 200 | other | median | p99 | slowest | front door | Java | workers |
 |---|---|---|---|---|---|---|---|---|
