@@ -154,6 +154,7 @@ class ModelServer:
         found = await asyncio.to_thread(processes.of_model, name, self.folder)
         with suppress(TimeoutError, aiohttp.ClientError):
             await self._manage("DELETE", f"/models/{name}", UNLOAD_SECONDS)
+        found += await asyncio.to_thread(processes.of_model, name, self.folder)  # MMS may have started one meanwhile
         await asyncio.to_thread(psutil.wait_procs, [process for process, _ in found], END_SECONDS)
         for process, words in found:
             with suppress(psutil.Error):
