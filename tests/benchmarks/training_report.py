@@ -46,8 +46,8 @@ accuracy that they reach, not by their weights.
 
 VIEWS = """\
 Crops and flips are made picture by picture with Pillow, in the threads that decode. Over a whole uint8 batch at 224
-pixels, torch's affine grid took two to four times Pillow's time on one core and on two, before it changes a colour, and it
-needs all pictures of a batch in one size. On a GPU it would save the cores about 2 ms a picture; it is not built.
+pixels, torch's affine grid took two to four times Pillow's time on one core and on two, before it changes a colour, and
+it needs all pictures of a batch in one size. On a GPU it would save the cores about 2 ms a picture; it is not built.
 
 A large JPEG is reduced by its decoder as long as four times the pixels that are wanted are left: 99.2 % of 800 enlarged
 photos keep their first label, and one of 4000 x 3000 takes 0.6 of the time. views.md has the figures."""

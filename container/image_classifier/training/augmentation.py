@@ -1,8 +1,8 @@
 """Random views of a picture.
 
 Every draw is a function of (seed, epoch, picture), so a resumed job sees the same views. They are made picture by
-picture with Pillow, in the decoding threads: an affine grid of torch over a uint8 batch takes two to four times as long on
-CPU cores. See tests/benchmarks/views.md.
+picture with Pillow, in the decoding threads: an affine grid of torch over a uint8 batch takes two to four times as long
+on CPU cores. See tests/benchmarks/views.md.
 """
 
 import math
