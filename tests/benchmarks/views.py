@@ -28,6 +28,7 @@ from torch.nn import functional
 
 import ways
 from doors import DATA
+from encoded import saved
 from image_classifier import artifact, compiled, images, machine
 from image_classifier.images import Preprocessing
 from image_classifier.training import augmentation
@@ -103,23 +104,16 @@ def decodings() -> list[str]:
     """Rows of the table of decodings, as `read` gives them."""
     rows = []
     for size in SIZES:
-        data = encoded(photo(*size), "JPEG", 88)
-        ways = {"whole": lambda data=data: whole(data), "reduced": lambda data=data: images.read(data, WANTED, 10**8)}
-        took = medians(ways)
-        exact, reduced = (np.asarray(way()).astype(float) for way in ways.values())
+        data = saved(photo(*size), "JPEG", quality=88)
+        both = {"whole": lambda data=data: whole(data), "reduced": lambda data=data: images.read(data, WANTED, 10**8)}
+        took = medians(both)
+        exact, reduced = (np.asarray(way()).astype(float) for way in both.values())
         gain, difference = took["whole"] / took["reduced"], np.abs(reduced - exact).mean()
         rows.append(
             f"| {size[0]} x {size[1]} | {took['whole']:.1f} ms | {took['reduced']:.1f} ms | {gain:.1f} "
             f"| {difference:.2f} of 255 |"
         )
     return rows
-
-
-def encoded(image: Image.Image, kind: str, quality: int) -> bytes:
-    """The bytes of a picture."""
-    stream = io.BytesIO()
-    image.save(stream, kind, quality=quality)
-    return stream.getvalue()
 
 
 def whole(data: bytes) -> np.ndarray:
@@ -159,7 +153,7 @@ def enlarged(path: Path) -> np.ndarray:
     """A photo, enlarged as a camera's would be, as the network sees it: decoded whole, then with each of SPARES."""
     small = images.decode(path.read_bytes(), 10**7)
     size = (ENLARGED * small.width, ENLARGED * small.height)
-    data = encoded(small.resize(size, Image.Resampling.BICUBIC), "JPEG", 90)
+    data = saved(small.resize(size, Image.Resampling.BICUBIC), "JPEG", quality=90)
     return np.stack([whole(data), *(reduced(data, spare) for spare in SPARES)])
 
 
