@@ -6,7 +6,8 @@ from typing import Any
 
 from mms.context import Context, RequestProcessor
 
-from image_classifier.serving import handler
+from image_classifier.serving import handler, wire
+from image_classifier.serving.formats import Options
 
 
 def context(model_dir: Path, *headers: dict[str, str]) -> Context:
@@ -16,8 +17,13 @@ def context(model_dir: Path, *headers: dict[str, str]) -> Context:
     return made
 
 
-def ask(model_dir: Path, body: bytes, **headers: str) -> tuple[int, dict[str, Any], Context]:
+def asking(**options: Any) -> dict[str, str]:
+    """The header that says what a request sends and asks for; see formats.Options."""
+    return {wire.OPTIONS: Options(**options).header()}
+
+
+def ask(model_dir: Path, body: bytes, /, request_id: str = "", **options: Any) -> tuple[int, dict[str, Any], Context]:
     """One request: status, answer, context."""
-    made = context(model_dir, {name.replace("_", "-"): value for name, value in headers.items()})
+    made = context(model_dir, asking(**options) | {wire.REQUEST_ID: request_id})
     (answer,) = handler.handle([{"body": body}], made) or []
     return made.get_response_status(0)[0] or 200, json.loads(answer), made

@@ -231,11 +231,7 @@ OPTIONS = st.builds(
 
 @given(options=OPTIONS)
 def test_options_reach_the_worker_as_they_were_chosen(options: Options) -> None:
-    assert Options.from_headers(options.headers().get, 5) == options
-
-
-def test_a_worker_that_is_told_nothing_has_the_defaults() -> None:
-    assert Options.from_headers({}.get, 7) == Options(top_k=7)
+    assert Options.from_header(options.header()) == options
 
 
 HEADERS = st.text(max_size=80) | st.text("application/jsonverbose;q=.,*0159 ", max_size=80)
@@ -266,7 +262,7 @@ def test_any_request_is_understood_or_refused(
 ) -> None:
     try:
         options = choose(content_type or "", "", query, attributes or "", Settings.from_environment({}))
-        assert Options.from_headers(options.headers().get, 5) == options
+        assert Options.from_header(options.header()) == options
     except RequestError as error:
         status = error.status
         assert status in (400, 415)

@@ -5,6 +5,7 @@ import pytest
 from house import GOOD, JPEG, House, Run
 from image_classifier.errors import RequestError
 from image_classifier.serving import wire
+from image_classifier.serving.formats import Options, Output
 from image_classifier.serving.front_door import State
 
 
@@ -49,8 +50,8 @@ def test_a_picture_reaches_the_worker_and_its_answer_the_caller(run: Run) -> Non
         ((told, got),) = house.mms.seen
         assert got == body
         assert told["content-type"] == "application/octet-stream"
-        assert (told[wire.REQUEST_ID], told[wire.TOP_K]) == ("abc-1", "3")
-        assert told[wire.OUTPUT] == "application/json;verbose"
+        assert told[wire.REQUEST_ID] == "abc-1"
+        assert Options.from_header(told[wire.OPTIONS]) == Options(output=Output.VERBOSE, top_k=3)
         assert house.door.in_flight == 0
 
     run(talk)

@@ -12,6 +12,7 @@ from image_classifier import artifact
 from image_classifier.errors import UserError
 from image_classifier.images import Preprocessing
 from image_classifier.serving import engines, handler, wire
+from image_classifier.serving.formats import Output
 from image_classifier.training.dataset import Split
 from image_classifier.training.evaluation import Evaluator
 from image_classifier.training.sources import PictureSource
@@ -21,7 +22,7 @@ Picture = Callable[..., bytes]
 
 
 def test_a_picture_is_answered_with_ranked_labels(model: Path, picture: Picture) -> None:
-    status, answer, made = ask(model, picture(), x_classifier_top_k="2")
+    status, answer, made = ask(model, picture(), top_k=2)
     assert status == 200
     assert made.get_response_content_type(0) == "application/json"
     assert made.get_response_headers(0)[wire.ANSWERED] == wire.HERE
@@ -41,7 +42,7 @@ def test_serving_gives_the_logits_of_trainings_evaluation(model: Path, trained: 
     source = PictureSource(Split(paths, (0,) * len(paths)), config.preprocessing, 50_000_000, 2)
     evaluator = Evaluator(torch.device("cpu"), 4, Stop())
     wanted = torch.cat([logits for logits, _ in evaluator.predict(network, source, "Testing")])
-    answers = [ask(model, path.read_bytes(), x_classifier_output="application/json;verbose")[1] for path in paths]
+    answers = [ask(model, path.read_bytes(), output=Output.VERBOSE)[1] for path in paths]
     assert len(answers) == 9
     torch.testing.assert_close(torch.tensor([a["logits"] for a in answers]), wanted, rtol=0, atol=1e-4)
     probabilities = torch.tensor([a["probabilities"] for a in answers])
@@ -50,7 +51,7 @@ def test_serving_gives_the_logits_of_trainings_evaluation(model: Path, trained: 
 
 @pytest.mark.parametrize("body", [b"", b"no picture", b"\xff\xd8\xff\xe0half"])
 def test_a_bad_picture_is_400_in_json(model: Path, body: bytes) -> None:
-    status, answer, made = ask(model, body, x_request_id="abc")
+    status, answer, made = ask(model, body, request_id="abc")
     assert status == 400
     assert (answer["code"], answer["request_id"]) == ("bad_image", "abc")
     assert made.get_response_content_type(0) == "application/json"

@@ -1,5 +1,6 @@
 """What the container may use, read from a cgroup made up for the test."""
 
+import gc
 import os
 import resource
 import subprocess
@@ -101,6 +102,15 @@ def test_freed_memory_is_kept_and_a_large_block_only_where_there_is_plenty(
     assert done.returncode == 0, done.stderr
     pages = (size << 20) // resource.getpagesize()
     assert (int(done.stdout) < pages / 10) is kept
+
+
+def test_what_is_loaded_is_no_longer_searched_for_garbage() -> None:
+    kept = [object() for _ in range(3)]
+    machine.keep_what_is_loaded()
+    try:
+        assert not any(found is kept for found in gc.get_objects())
+    finally:
+        gc.unfreeze()
 
 
 def test_shared_memory_is_what_its_folder_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,10 +12,11 @@ import pytest
 import torch
 from mms.context import Context
 
-from calls import ask, context
+from calls import ask, asking, context
 from image_classifier import images
 from image_classifier.images import Pixels
 from image_classifier.serving import handler, wire
+from image_classifier.serving.formats import Body, Output
 
 Picture = Callable[..., bytes]
 
@@ -42,7 +43,7 @@ def test_many_records_are_one_pass_and_a_bad_one_fails_alone(
 ) -> None:
     passes = count_passes(monkeypatch)
     pictures = [picture((20, 40, 220)), b"bad", picture((230, 160, 30))]
-    status, answer, made = ask(model, in_json(*pictures), x_classifier_content_type="application/json")
+    status, answer, made = ask(model, in_json(*pictures), body=Body.JSON)
     alone = [ask(model, one)[1] for one in pictures]
     assert status == 200
     assert passes == [2, 1, 1]
@@ -78,8 +79,7 @@ def test_in_a_batch_transform_a_bad_record_is_answered_in_its_line(
 ) -> None:
     monkeypatch.setenv("SAGEMAKER_BATCH", batch)
     handler.handle(None, context(model))
-    lines = {"x_classifier_content_type": "application/jsonlines", "x_classifier_output": "application/jsonlines"}
-    got, answer, _ = ask(model, b'"no base64"\n', **lines)
+    got, answer, _ = ask(model, b'"no base64"\n', body=Body.LINES, output=Output.LINES)
     assert got == status
     assert (answer["error"] if status == 200 else answer["errors"][0])["code"] == "bad_base64"
     assert ask(model, b"no picture")[0] == 400
@@ -103,10 +103,10 @@ def test_all_requests_of_a_call_share_a_pass_and_each_has_its_own_form(
     lines = b"\n".join(json.dumps(base64.b64encode(each).decode()).encode() for each in (picture(), b"bad"))
     made = context(
         model,
-        {wire.TOP_K: "1"},
-        {wire.CONTENT_TYPE: "application/json", wire.OUTPUT: "text/csv", wire.TOP_K: "2"},
-        {wire.CONTENT_TYPE: "application/json", wire.REQUEST_ID: "c"},
-        {wire.CONTENT_TYPE: "application/jsonlines", wire.OUTPUT: "application/jsonlines"},
+        asking(top_k=1),
+        asking(body=Body.JSON, output=Output.CSV, top_k=2),
+        asking(body=Body.JSON) | {wire.REQUEST_ID: "c"},
+        asking(body=Body.LINES, output=Output.LINES),
     )
     bodies = [picture(), in_json(picture(), picture()), b"{", lines]
     answers = handler.handle([{"body": body} for body in bodies], made) or []
@@ -128,13 +128,13 @@ def test_more_records_than_memory_allows_at_once_are_several_passes(
     monkeypatch.setattr(handler._service._engine, "batch_size", 2)  # type: ignore[union-attr]
     passes = count_passes(monkeypatch)
     body = in_json(*(picture((number * 50, 0, 0)) for number in range(5)))
-    _, answer, _ = ask(model, body, x_classifier_content_type="application/json")
+    _, answer, _ = ask(model, body, body=Body.JSON)
     assert passes == [2, 2, 1]
     assert len(answer["predictions"]) == 5
 
 
 def test_when_no_record_can_be_used_the_request_is_400_with_every_reason(model: Path) -> None:
-    status, answer, _ = ask(model, in_json(b"bad", b""), x_classifier_content_type="application/json")
+    status, answer, _ = ask(model, in_json(b"bad", b""), body=Body.JSON)
     assert (status, answer["code"]) == (400, "no_usable_record")
     assert [error["index"] for error in answer["errors"]] == [0, 1]
     assert "empty" in answer["errors"][1]["message"]
@@ -157,7 +157,7 @@ def test_a_fault_of_ours_in_one_record_fails_its_request_and_no_other(
         return read(data, *more)
 
     monkeypatch.setattr(images, "read", short_of_memory)
-    made = context(model, {wire.CONTENT_TYPE: "application/json"}, {})
+    made = context(model, asking(body=Body.JSON), {})
     answers = handler.handle([{"body": in_json(picture(), b"huge")}, {"body": picture()}], made) or []
     assert [made.get_response_status(index)[0] for index in range(2)] == [507, 200]
     assert json.loads(answers[0])["code"] == "out_of_memory"
@@ -176,7 +176,7 @@ def test_a_batch_that_does_not_fit_into_memory_is_tried_in_halves(
         return run(pixels, alone)
 
     monkeypatch.setattr(engine, "logits", small)
-    status, answer, _ = ask(model, in_json(*[picture()] * 5), x_classifier_content_type="application/json")
+    status, answer, _ = ask(model, in_json(*[picture()] * 5), body=Body.JSON)
     assert (status, tried) == (200, [5, 2, 3, 1, 2])
     assert [len(each["topk_labels"]) for each in answer["predictions"]] == [3] * 5
 

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from aiohttp import web
 
+from image_classifier import machine
 from image_classifier.contract import Layout, Settings
 from image_classifier.errors import ExitCode, PlatformError, UserError, as_platform_error, exit_code, sentence
 from image_classifier.serving import engines, java, pace, private, report, sizing
@@ -59,6 +60,7 @@ async def serve(settings: Settings) -> ExitCode:
         runner = Runner(door.application(), shutdown_timeout=1)
         try:
             await _open(runner, settings.host, settings.port)
+            machine.keep_what_is_loaded()
             await _unless(stop, _live(door, server))
             await _drain(door, runner)
             return ExitCode.OK

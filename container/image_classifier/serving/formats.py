@@ -2,14 +2,14 @@
 
 import json
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from email.message import Message
 from enum import StrEnum
+from functools import lru_cache
 
 from image_classifier.contract import Settings
 from image_classifier.errors import RequestError, UserError
-from image_classifier.serving import wire
 
 
 class Body(StrEnum):
@@ -54,7 +54,7 @@ OPTIONS = ("top_k", "threshold", "full")
 
 @dataclass(frozen=True)
 class Options:
-    """What a request sends and asks for. The front door chooses; headers carry it to the worker.
+    """What a request sends and asks for. The front door chooses; a header carries it to the worker.
 
     Args:
         boundary: of a multipart body.
@@ -69,25 +69,16 @@ class Options:
     threshold: float = 0.0
     full: bool = False
 
-    def headers(self) -> dict[str, str]:
-        """As headers for the worker."""
-        boundary = f"; boundary={self.boundary}" if self.boundary else ""
-        headers = {wire.CONTENT_TYPE: f"{self.body}{boundary}", wire.OUTPUT: self.output, wire.TOP_K: str(self.top_k)}
-        headers |= {wire.THRESHOLD: repr(self.threshold)} if self.threshold else {}
-        return headers | ({wire.FULL: "true"} if self.full else {})
+    def header(self) -> str:
+        """As a header for the worker."""
+        return json.dumps(vars(self))
 
     @classmethod
-    def from_headers(cls, header: Callable[[str], str | None], default_top_k: int) -> "Options":
-        """Read what `headers` wrote; what is absent has its default."""
-        body, _, boundary = (header(wire.CONTENT_TYPE) or Body.PICTURE).partition("; boundary=")
-        return cls(
-            Body(body),
-            boundary,
-            Output(header(wire.OUTPUT) or Output.JSON),
-            int(header(wire.TOP_K) or default_top_k),
-            float(header(wire.THRESHOLD) or 0),
-            header(wire.FULL) == "true",
-        )
+    @lru_cache
+    def from_header(cls, text: str) -> "Options":
+        """Read what `header` wrote; most requests say the same."""
+        said = json.loads(text)
+        return cls(**said | {"body": Body(said["body"]), "output": Output(said["output"])})
 
 
 def choose(
@@ -157,6 +148,7 @@ def check_default(default_accept: str) -> None:
         raise UserError(f"{said}: ask for one of {', '.join(Output)}.") from None
 
 
+@lru_cache
 def choose_output(header: str | None, default: str) -> Output:
     """Choose the answer's format by the Accept header (RFC 9110, with q-values).
 

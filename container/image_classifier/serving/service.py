@@ -15,7 +15,7 @@ from image_classifier.serving.engines import Engine
 from image_classifier.serving.formats import Options
 from image_classifier.serving.prediction import Outcome, Stages, predict
 from image_classifier.serving.requests import Bytes, Records
-from image_classifier.serving.wire import ALONE, BODY, FOLDER_ENV
+from image_classifier.serving.wire import ALONE, BODY, FOLDER_ENV, OPTIONS
 
 MIB = 1 << 20
 
@@ -101,7 +101,8 @@ class Service:
         ]
 
     def _options(self, call: Request) -> Options:
-        return Options.from_headers(call.header, self._settings.top_k)
+        text = call.header(OPTIONS)
+        return Options.from_header(text) if text else Options(top_k=self._settings.top_k)
 
     def _open(self, call: Request) -> Records | Exception:
         try:

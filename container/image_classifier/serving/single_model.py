@@ -103,9 +103,9 @@ class SingleModelDoor(Door):
         Raises:
             RequestError: it was not answered with 200.
         """
-        options = {wire.REQUEST_ID: "warm-up", wire.OUTPUT: formats.Output.JSON, wire.TOP_K: "1"}
+        headers = {wire.REQUEST_ID: "warm-up", wire.OPTIONS: formats.Options(top_k=1).header()}
         try:
-            response = await self.predict(model, _PICTURE, options, come=None)
+            response = await self.predict(model, _PICTURE, headers, come=None)
         except aiohttp.ClientError:
             raise RequestError(503, "unavailable", "The model server ended while it warmed up.") from None
         if response.status != 200:

@@ -3,11 +3,8 @@
 from pathlib import Path
 
 REQUEST_ID = "x-request-id"
-OUTPUT = "x-classifier-output"
-TOP_K = "x-classifier-top-k"
-THRESHOLD = "x-classifier-threshold"
-FULL = "x-classifier-full"
-CONTENT_TYPE = "x-classifier-content-type"
+OPTIONS = "x-classifier-options"  # see formats.Options; MMS's codec is slow at headers, so all are in one
+CONTENT_TYPE = "x-classifier-content-type"  # for a script, as the next
 ACCEPT = "x-classifier-accept"
 SAGEMAKER = "x-amzn-sagemaker-"  # custom attributes, ids, targets: for a script, and what it says back
 ANSWERED = "x-classifier-answered"  # set by the handler: without it, the answer is MMS's own

@@ -25,6 +25,7 @@ from typing import Any
 import psutil
 from mms.context import RequestProcessor
 
+from image_classifier import machine
 from image_classifier.contract import Settings
 from image_classifier.errors import ExitCode
 from image_classifier.serving import handler, parts
@@ -116,6 +117,7 @@ def _load(context: Any) -> None:
         load_error_file(folder, context.model_name).unlink(missing_ok=True)
         os._exit(1)
     _offer_to_kernel(LOADED)
+    machine.keep_what_is_loaded()
     _most()
     loaded_file(folder, context.model_name, os.getpid()).touch()
 

@@ -28,4 +28,5 @@ def worker_headers(request: web.Request, own_formats: bool, settings: Settings) 
         accept = settings.default_accept if accept in ("", "*/*") else accept
         given = {wire.CONTENT_TYPE: content_type, wire.ACCEPT: accept}
         return headers | of_sagemaker(request.headers) | {name: value for name, value in given.items() if value}
-    return headers | formats.choose(content_type, accept, request.query, custom, settings).headers()
+    options = formats.choose(content_type, accept, request.query, custom, settings)
+    return headers | {wire.OPTIONS: options.header()}
