@@ -59,8 +59,8 @@ class Data:
         if name == GROCERY:
             weights = doors.DATA / "weights" / "mobilenet_v2-bd224f15.pth"
             return cls(name, "mobilenet_v2", doors.DATA / GROCERY, weights)
-        ways.OUT.mkdir(exist_ok=True)
-        folder, weights = ways.OUT / "dog-pictures", ways.OUT / f"random-{architecture}.pth"
+        folder, weights = ways.OUT / "dog-pictures", ways.OUT / "random-weights" / f"{architecture}.pth"
+        weights.parent.mkdir(parents=True, exist_ok=True)
         if NAMES.exists():
             dog_pictures.write(NAMES, folder)
         if not weights.exists():

@@ -13,6 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
+from image_classifier.training import pretrained
+
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 
 
@@ -52,6 +54,16 @@ def test_a_seed_s_recipe_trains_only_its_last_layer_and_tells_what_the_benchmark
     state = torch.load(tmp_path / "model" / "model.pth", weights_only=True)
     assert state["fc.weight"].shape == (2, 1024)
     assert state["conv1.1.num_batches_tracked"] > 0  # the frozen backbone's statistics drift, as the seeds' do
+
+
+def test_weights_that_it_makes_are_found_by_train(
+    load: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    training = load("training")
+    monkeypatch.setattr(training.ways, "OUT", tmp_path / "out")
+    monkeypatch.setattr(training, "NAMES", tmp_path / "not there")
+    made = training.Data.prepared(training.DOGS, "shufflenet_v2_x0_5")
+    assert pretrained._weights_file(made.weights.parent, made.architecture) == made.weights
 
 
 def test_a_part_is_worked_out_to_all_epochs_on_all_pictures(load: Callable[[str], ModuleType]) -> None:
