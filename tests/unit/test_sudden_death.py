@@ -126,13 +126,14 @@ def test_killed_at_random_moments_it_ends_with_the_weights_of_an_undisturbed_run
     assert job.live() == 0, job.log
     whole, wanted = time.monotonic() - started, job.weights
     job.forget()
-    draw, deaths, finished = random.Random(SEED), 0, 0
-    while deaths < DEATHS[name] or not finished:
-        code = job.live(draw.uniform(0, whole) if deaths < DEATHS[name] else float("inf"))
+    draw, deaths = random.Random(SEED), 0
+    while deaths < DEATHS[name] or job.log.count("Resumed at epoch") <= DEATHS[name] // 4:
+        code = job.live(draw.uniform(0, whole))
         assert code in (0, -signal.SIGKILL), job.log
         if code == 0:
-            finished += 1
             assert job.weights == wanted, job.log
             job.forget()
         deaths += code != 0
-    assert job.log.count("Resumed at epoch") > DEATHS[name] // 4, "the moments are after the first checkpoint, too"
+        assert deaths < 5 * DEATHS[name], "hardly a moment is after the first checkpoint"
+    assert job.live() == 0, job.log
+    assert job.weights == wanted, job.log
