@@ -85,6 +85,15 @@ def test_in_a_batch_transform_a_bad_record_is_answered_in_its_line(
     assert ask(model, b"no picture")[0] == 400
 
 
+def test_a_worker_that_is_told_nothing_has_the_defaults(
+    model: Path, picture: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CLASSIFIER_TOP_K", "2")
+    handler.handle(None, context(model))
+    (answer,) = handler.handle([{"body": picture()}], context(model, {})) or []  # as the doctor asks
+    assert len(json.loads(answer)["topk_labels"]) == 2
+
+
 def test_an_answered_call_leaves_no_metrics_to_log(model: Path, picture: Picture) -> None:
     made = context(model, {})
     made.metrics = object()

@@ -161,7 +161,8 @@ class ModelServer:
                 process.kill()
             Path(words[words.index("--sock-name") + 1]).unlink(missing_ok=True)
         load_error_file(self.folder, name).unlink(missing_ok=True)
-        self.ready_workers(name)  # forgets those that have ended
+        for pid in self._loaded(name):  # also of one that was killed just now: no other has its name
+            loaded_file(self.folder, name, pid).unlink(missing_ok=True)
         self._parents.pop(name, None)
 
     def ready_workers(self, name: str) -> int:
