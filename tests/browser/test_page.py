@@ -26,8 +26,11 @@ def server(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 @pytest.fixture(params=[DESK, PHONE], ids=["desk", "phone"])
-def page(browser: Browser, server: Server, request: pytest.FixtureRequest) -> Iterator[Page]:
-    """The page, open; whatever the browser complains of fails the test."""
+def page(browser: Browser, server: Server, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Page]:
+    """The page, open; whatever the browser complains of fails the test.
+
+    It asks for `tmp_path` so that a chosen file is removed after the page that may still be loading it.
+    """
     context = browser.new_context(viewport=request.param, permissions=["clipboard-read", "clipboard-write"])
     complaints: list[str] = []
     page = context.new_page()
