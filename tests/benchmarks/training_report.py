@@ -19,9 +19,11 @@ EPOCHS = 10  # of both seeds
 BUSY = 0.5  # cores that other work may take of a timed job
 LOG = Path(__file__).with_name("training.jsonl")  # a run a line
 PAIRS = {"A": ("seed A", "product, as A"), "B": ("seed B", "product, as B")}
+BARE = {"A": "product, as A, without variants", "B": "product, as B, without variants"}
 NO_ACCURACY = {True: "means nothing", False: "not trained to the end"}  # by whether a job was run whole
 RECIPES = ("quick", "balanced", "best")
-JOBS = {**PAIRS, **{name: (name,) for name in (*(job for pair in PAIRS.values() for job in pair), *RECIPES)}}
+ALONE = (*(job for recipe in PAIRS for job in (*PAIRS[recipe], BARE[recipe])), *RECIPES)
+JOBS = {**PAIRS, **{name: (name,) for name in ALONE}}
 
 
 HEAD = f"""\
@@ -29,13 +31,13 @@ HEAD = f"""\
 
 grocery81 (81 classes; 2,575 pictures to train on, 361 to validate, 2,485 to test), MobileNetV2 with ImageNet weights,
 all in one Python environment, one by one, from process start to saved model: with the test, and for ours with the
-report and the compiled variants. `load` is how many cores other work took in the second before a job began; where that
-is above {BUSY}, its seconds are left out. The standard error of an accuracy of 75 % on 2,485 pictures is 0.9 points. A
-seed's job may be worked out from one epoch on each so-manieth picture: then only its CPU seconds are given, which hold
-what the first batches cost more than others. A job may also have run with what other work left of the machine
-(`--idle`): then its accuracy and its CPU seconds are given. `pictures a second` are those trained on, as often as they
-were shown, by the seconds of the whole job. Made by `make bench BENCH=training`, which goes on from the runs in
-`training.jsonl`.
+report and the compiled variants; the seeds make no variants, so ours are also measured without (`compile=off`). `load`
+is how many cores other work took in the second before a job began; where that is above {BUSY}, its seconds are left
+out. The standard error of an accuracy of 75 % on 2,485 pictures is 0.9 points. A seed's job may be worked out from one
+epoch on each so-manieth picture: then only its CPU seconds are given, which hold what the first batches cost more than
+others. A job may also have run with what other work left of the machine (`--idle`): then its accuracy and its CPU
+seconds are given. `pictures a second` are those trained on, as often as they were shown, by the seconds of the whole
+job. Made by `make bench BENCH=training`, which goes on from the runs in `training.jsonl`.
 
 What is the same: pictures, weights, epochs, batches, the kind of optimizer, its rate, a frozen backbone. What is not:
 our rate falls along a cosine, and our weights decay by 1e-4 (A: 0, B: 1e-2); we crop the centre where A squashes, and
@@ -149,17 +151,20 @@ def _row(name: str, runs: Sequence[Run]) -> str:
 
 
 def _ratio(recipe: str, runs: Sequence[Run]) -> Iterable[str]:
-    baseline, product = ([run for run in runs if run.name == name] for name in PAIRS[recipe])
+    yield from _quotient(f"Recipe {recipe}", *PAIRS[recipe], runs)
+    yield from _quotient(f"Recipe {recipe} without variants", PAIRS[recipe][0], BARE[recipe], runs)
+    yield from _difference(*PAIRS[recipe], runs)
+
+
+def _quotient(title: str, first: str, second: str, runs: Sequence[Run]) -> Iterable[str]:
+    """How much faster the second is, and how much less it computes."""
+    baseline, product = ([run for run in runs if run.name == name] for name in (first, second))
     if not baseline or not product:
         return
     whole, ours = ([run.seconds for run in side if run.timed] for side in (baseline, product))
     cpu = statistics.median(run.cpu_seconds for run in baseline) / statistics.median(run.cpu_seconds for run in product)
     wall = f"{statistics.median(whole) / statistics.median(ours):.1f} times as fast, " if whole and ours else ""
-    yield (
-        f"- Recipe {recipe}: {wall}{cpu:.1f} times less CPU, ratio of medians over {len(baseline)} and {len(product)} "
-        f"runs."
-    )
-    yield from _difference(*PAIRS[recipe], runs)
+    yield f"- {title}: {wall}{cpu:.1f} times less CPU, ratio of medians over {len(baseline)} and {len(product)} runs."
 
 
 def _difference(first: str, second: str, runs: Sequence[Run]) -> Iterable[str]:

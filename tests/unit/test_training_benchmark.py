@@ -88,6 +88,16 @@ def test_the_tables_say_speed_accuracy_and_the_error_of_the_difference(load: Cal
     assert "Speed" not in text
 
 
+def test_jobs_that_make_no_more_than_the_seeds_have_a_ratio_of_their_own(load: Callable[[str], ModuleType]) -> None:
+    report, training = load("training_report"), load("training")
+    times = {"seed A": 1000.0, "product, as A": 25.0, report.BARE["A"]: 20.0}
+    text = report.report([report.Run(name, 0, seconds, seconds, 0.7, 1) for name, seconds in times.items()])
+    assert "- Recipe A: 40.0 times as fast, 40.0 times less CPU" in text
+    assert "- Recipe A without variants: 50.0 times as fast, 50.0 times less CPU" in text
+    whole, bare = (training.PRODUCT[name] for name in (report.PAIRS["A"][1], report.BARE["A"]))
+    assert bare == {**whole, "compile": "off"}
+
+
 def test_a_time_counts_for_its_own_machine_and_only_where_no_other_work_ran(
     load: Callable[[str], ModuleType],
 ) -> None:
