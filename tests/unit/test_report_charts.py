@@ -13,7 +13,7 @@ VALUES = st.floats(-1e6, 1e6, allow_subnormal=False)
 
 
 @given(st.lists(VALUES, min_size=1), st.booleans())
-@example([0.0, 1.0, 101.0], zero=False)
+@example([0.0, 1.0, 101.0], False)
 def test_every_value_and_every_tick_lies_on_the_axis(values: list[float], zero: bool) -> None:
     axis = axis_of(values, zero=zero)
     assert all(0 <= axis.place(value) <= 1 for value in values)
