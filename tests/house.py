@@ -1,4 +1,4 @@
-"""The front door over HTTP, with a stand-in for MMS behind it on a unix socket: what its tests share."""
+"""The front door over HTTP, with a stand-in for its workers: what its tests share."""
 
 import asyncio
 import json
@@ -17,6 +17,8 @@ from image_classifier.serving import sizing, spool, wire
 from image_classifier.serving.front_door import Model, State
 from image_classifier.serving.gate import Gate
 from image_classifier.serving.http_server import Runner
+from image_classifier.serving.mms import ModelServer
+from image_classifier.serving.parts import Part, pack, unpack
 from image_classifier.serving.single_model import SingleModelDoor
 
 JPEG = {"Content-Type": "image/jpeg"}
@@ -24,31 +26,57 @@ GOOD = {"topk_labels": ["amber"]}
 
 
 @dataclass
-class Mms:
-    """What MMS says next, and what it was told.
+class Worker:
+    """What all workers of the model say next, and what they were told.
 
     Args:
         folder: where large bodies lie.
+        number: of them.
     """
 
     folder: Path
+    number: int = 8
     status: int = 200
     body: bytes = json.dumps(GOOD).encode()
-    answered: bool = True
-    where: str = wire.HERE
     delay: float = 0.0
-    headers: dict[str, str] = field(default_factory=lambda: {"Content-Type": "application/json"})
+    ends: bool = False  # with a request in hand
+    headers: dict[str, str] = field(default_factory=lambda: {"content-type": "application/json"})
     seen: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
     started: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def predict(self, request: web.Request) -> web.Response:
-        assert request.path == "/predictions/model"
+    @asynccontextmanager
+    async def called_in(self) -> AsyncIterator[None]:
+        """In this block they take requests."""
+        working = [asyncio.create_task(self._work(pid)) for pid in range(self.number)]
+        try:
+            yield
+        finally:
+            for task in working:
+                task.cancel()
+            await asyncio.gather(*working, return_exceptions=True)
+
+    async def _work(self, pid: int) -> None:
+        reader, writer = await asyncio.open_unix_connection(self.folder / wire.LINE)
+        writer.writelines(pack([Part({wire.MODEL: "model", wire.PID: str(pid)})]))
+        data = bytearray()
+        try:
+            await reader.readexactly(1)  # the greeting
+            while piece := await reader.read(1 << 16):
+                data += piece
+                if (asked := unpack(data)) is not None:
+                    data.clear()
+                    writer.writelines(pack([await self._answer(part) for part in asked]))
+        finally:
+            writer.close()
+
+    async def _answer(self, asked: Part) -> Part:
         self.started.set()
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        self.seen.append((headers, await request.read() or self._laid(headers.get(wire.BODY))))
+        headers = {name.lower(): value for name, value in asked.headers.items()}
+        self.seen.append((headers, asked.body or self._laid(headers.get(wire.BODY))))
         await asyncio.sleep(self.delay)
-        own = {wire.ANSWERED: self.where} if self.answered else {}
-        return web.Response(status=self.status, body=self.body, headers={**self.headers, **own})
+        if self.ends:
+            raise asyncio.CancelledError
+        return Part(self.headers, self.body, self.status)
 
     def _laid(self, name: str | None) -> bytes:
         if name is None:
@@ -58,12 +86,8 @@ class Mms:
 
 
 @dataclass
-class Backend:
-    """The part of ModelServer that the front door uses."""
-
-    folder: Path
-    predictions: aiohttp.ClientSession
-    sizing: sizing.Sizing
+class Backend(ModelServer):
+    """The part of ModelServer that the front door uses: there is no Java."""
 
     def can_start_workers(self, _name: str) -> bool:
         return True
@@ -76,8 +100,7 @@ class House:
     client: TestClient[Any, Any]
     door: SingleModelDoor
     port: int
-    mms: Mms
-    close_mms: Callable[[], Awaitable[None]]
+    worker: Worker
 
     async def error(self, answer: aiohttp.ClientResponse, status: int, code: str) -> str:
         """Check that an answer is an error in our form; gives its message."""
@@ -104,28 +127,25 @@ class Served(BaseTestServer):
 
 @asynccontextmanager
 async def house(folder: Path, own_formats: bool, environ: dict[str, str]) -> AsyncIterator[House]:
-    mms, app = Mms(folder), web.Application(client_max_size=0)
-    app.router.add_post("/predictions/{name}", mms.predict)
-    runner = web.AppRunner(app)
-    await runner.setup()
-    await web.UnixSite(runner, str(folder / "s")).start()
-    session = aiohttp.ClientSession("http://mms", connector=aiohttp.UnixConnector(str(folder / "s"), limit=0))
+    worker = Worker(folder)
     settings = Settings.from_environment({"SAGEMAKER_MODEL_SERVER_WORKERS": "2", **environ})
     sizes = sizing.compute(settings, folder)
-    door = SingleModelDoor(settings, Backend(folder, session, sizes))  # type: ignore[arg-type]
+    backend = Backend(folder, settings, sizes)
+    await backend.workers.listen(folder)
+    backend.workers.expect("model")
+    door = SingleModelDoor(settings, backend)
     door.state, door.model = State.READY, Model("model", folder, own_formats, Gate(sizes.dispatched, sizes.queue))
     server = Served(door.application())
-    async with session, TestClient(server) as client:
+    async with worker.called_in(), TestClient(server) as client:
         assert server.port
-        yield House(client, door, server.port, mms, runner.cleanup)
-    await runner.cleanup()
+        yield House(client, door, server.port, worker)
+    await backend.stop()
 
 
-def lay(house: House, answer: bytes) -> bytes:
-    """Put an answer where a worker puts a large one; gives what the worker says then."""
-    name = f"{spool.ANSWER}0"
-    spool.put(house.mms.folder, name, answer)
-    return name.encode()
+def lay(house: House, answer: bytes) -> None:
+    """Have the worker lay its next answer into a file."""
+    house.worker.body, house.worker.headers[wire.ANSWER_FILE] = b"", (name := f"{spool.ANSWER}0")
+    spool.put(house.worker.folder, name, answer)
 
 
 Talk = Callable[[House], Awaitable[None]]

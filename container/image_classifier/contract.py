@@ -90,16 +90,19 @@ class Settings(BaseModel):
         "that have come already; on a GPU a tenth of a batch's time, as measured at the start.",
     )
     heap_mb: int | None = Field(
-        None, alias="SAGEMAKER_MAX_HEAP_SIZE", ge=32, description="Java's heap, in MiB; computed from the workers."
+        None,
+        alias="SAGEMAKER_MAX_HEAP_SIZE",
+        ge=32,
+        description="Java's heap, in MiB; 128 when unset: no body passes through it.",
     )
     direct_mb: int | None = Field(
         None,
         alias="SAGEMAKER_MAX_DIRECT_MEMORY_SIZE",
         ge=32,
-        description="Java's memory beside its heap, in MiB; computed from the workers.",
+        description="Java's memory beside its heap, in MiB; 128 when unset.",
     )
     netty_threads: int | None = Field(
-        None, alias="MMS_NUMBER_OF_NETTY_THREADS", ge=1, le=256, description="Java's threads that read requests."
+        None, alias="MMS_NUMBER_OF_NETTY_THREADS", ge=1, le=256, description="Java's threads for its management API."
     )
     client_threads: int | None = Field(
         None, alias="MMS_NETTY_CLIENT_THREADS", ge=1, le=256, description="Java's threads that speak to workers."

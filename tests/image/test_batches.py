@@ -40,7 +40,7 @@ def test_many_callers_have_their_own_answers_and_the_log_has_the_arithmetic(
         assert "\nEngine: PyTorch bf16, on cpu; CLASSIFIER_ENGINE=bf16; what it costs was not measured.\n" in server.log
         assert (
             "\nBatches: up to 4 requests together, which wait at most 20 ms for each other; "
-            "Java has 8 = 2 x 1 worker(s) x 4.\n" in server.log
+            "8 are at work or come next = 2 x 1 worker(s) x 4.\n" in server.log
         )
 
 

@@ -72,7 +72,7 @@ class TestReadiness:
             r"Engine: .+, on \S+; .+\.",
             r"Workers: \d+ with \d+ thread\(s\) each.* \(.*\d+ cores; \d+ MiB memory / \d+ MiB a worker = .+\)\.",
             r"Limits: body 6 MiB either way; \d+ requests at work, .*, \d+ waiting; .* \d+ MiB in all, .+\.",
-            r"Java: heap \d+ MiB, direct memory \d+ MiB \(.+ of bodies\); \d+ \+ \d+ threads\.",
+            r"Java: heap \d+ MiB, direct memory \d+ MiB; \d+ \+ \d+ threads\.",
             r"Memory: \d+ of \d+ MiB = workers \d+ \+ Java \d+ \+ front door \d+ \+ bodies \d+ \+ large ones \d+.*\.",
             r"Requests: at most 1000 pictures of 50 million pixels each .*; 504 after 55 s\.",
             r"Listening on port \d+; /ping answers 503 until the model is loaded\.",

@@ -20,7 +20,7 @@ async def ask(house: House, body: bytes = b"x") -> aiohttp.ClientResponse:
 
 def test_more_requests_than_may_wait_are_503_at_once_and_the_others_are_answered(run: Run) -> None:
     async def talk(house: House) -> None:
-        house.mms.delay = 0.3
+        house.worker.delay = 0.3
         answers = await asyncio.gather(*(ask(house) for _ in range(10)))
         statuses = [answer.status for answer in answers]
         assert sorted(statuses) == [200] * 7 + [503] * 3  # four at work (two workers), three waiting
@@ -36,22 +36,22 @@ def test_more_requests_than_may_wait_are_503_at_once_and_the_others_are_answered
 def test_only_a_request_with_no_other_at_work_is_told_to_be_alone(run: Run) -> None:
     async def talk(house: House) -> None:
         await ask(house)
-        house.mms.delay = 0.3
+        house.worker.delay = 0.3
         await asyncio.gather(ask(house), ask(house))
         await ask(house)
-        assert [wire.ALONE in headers for headers, _ in house.mms.seen] == [True, True, False, True]
+        assert [wire.ALONE in headers for headers, _ in house.worker.seen] == [True, True, False, True]
 
     run(talk)
 
 
 def test_time_spent_waiting_counts_towards_the_deadline(run: Run) -> None:
     async def talk(house: House) -> None:
-        house.mms.delay = 0.7
+        house.worker.delay = 0.7
         answers = await asyncio.gather(*(ask(house) for _ in range(12)))
         statuses = [answer.status for answer in answers]
         assert statuses.count(504) >= 4
         assert set(statuses) == {200, 504}
-        assert len(house.mms.seen) < 12  # who waited too long never reaches a worker
+        assert len(house.worker.seen) < 12  # who waited too long never reaches a worker
 
     run(talk, SAGEMAKER_MODEL_SERVER_TIMEOUT="1")
 
@@ -130,7 +130,7 @@ REQUEST = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\
 @pytest.mark.parametrize("pause", [0.0, 0.1])
 def test_a_caller_that_has_sent_all_and_still_listens_is_answered(run: Run, pause: float) -> None:
     async def talk(house: House) -> None:
-        house.mms.delay = 0.3
+        house.worker.delay = 0.3
         reader, writer = await asyncio.open_connection("127.0.0.1", house.port)
         writer.write(REQUEST)
         await asyncio.sleep(pause)
@@ -140,7 +140,7 @@ def test_a_caller_that_has_sent_all_and_still_listens_is_answered(run: Run, paus
         for _ in range(2):  # callers skip these
             told = told.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n")
         assert told.startswith(b"HTTP/1.1 200 OK\r\n")
-        assert told.endswith(house.mms.body)
+        assert told.endswith(house.worker.body)
 
     run(talk)
 
@@ -153,14 +153,14 @@ def test_a_caller_that_ends_amid_a_request_is_let_go(run: Run, sent: bytes) -> N
         writer.write_eof()
         assert await asyncio.wait_for(reader.read(), 2) == b""
         writer.close()
-        assert house.mms.seen == []
+        assert house.worker.seen == []
 
     run(talk)
 
 
 def test_nothing_is_predicted_for_a_caller_that_has_gone(run: Run) -> None:
     async def talk(house: House) -> None:
-        house.mms.delay = 0.5
+        house.worker.delay = 0.5
         first = [asyncio.ensure_future(ask(house)) for _ in range(4)]  # as many as are at work: who comes then waits
         await asyncio.sleep(0.2)
         for _ in range(3):
@@ -170,7 +170,7 @@ def test_nothing_is_predicted_for_a_caller_that_has_gone(run: Run) -> None:
             writer.close()
         last = asyncio.ensure_future(ask(house))
         assert {answer.status for answer in await asyncio.gather(*first, last)} == {200}
-        assert len(house.mms.seen) == 5
+        assert len(house.worker.seen) == 5
         assert house.door.in_flight == 0
 
     run(talk)
@@ -196,9 +196,9 @@ def test_while_it_shuts_down_each_answer_ends_its_connection(run: Run) -> None:
 
 def test_when_the_server_ends_nobody_waits_longer_than_it_lives(run: Run) -> None:
     async def talk(house: House) -> None:
-        house.mms.delay = 5
+        house.worker.delay = 5
         asking = asyncio.ensure_future(ask(house))
-        await house.mms.started.wait()
+        await house.worker.started.wait()
         now = asyncio.get_running_loop().time()
         house.door.deadlines.bring_forward(now + 0.2)
         assert "shutting down" in await house.error(await asking, 503, "shutting_down")
@@ -210,7 +210,7 @@ def test_when_the_server_ends_nobody_waits_longer_than_it_lives(run: Run) -> Non
 
 def test_an_end_that_is_far_away_changes_no_deadline(run: Run) -> None:
     async def talk(house: House) -> None:
-        house.mms.delay = 5
+        house.worker.delay = 5
         house.door.deadlines.bring_forward(asyncio.get_running_loop().time() + 60)
         await house.error(await ask(house), 504, "timeout")
 

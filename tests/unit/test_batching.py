@@ -4,15 +4,13 @@ Only the network's forward pass is told to fail, by the colour of a picture.
 """
 
 import asyncio
-import io
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 import pytest
 from aiohttp.test_utils import TestClient
 from hypothesis import given
@@ -20,11 +18,12 @@ from hypothesis import strategies as st
 
 from house import Served
 from image_classifier.contract import Settings
-from image_classifier.serving import java, parts, sizing, wire
+from image_classifier.serving import java, parts, sizing
 from image_classifier.serving.batches import Batches
 from image_classifier.serving.mms import ModelServer
 from image_classifier.serving.parts import Part
 from image_classifier.serving.single_model import SingleModelDoor
+from image_classifier.serving.workers import Gone
 
 RED, GREEN, WHITE, BLUE = (255, 0, 0), (0, 255, 0), (255, 255, 255), (20, 40, 220)
 STAND_IN = """
@@ -163,13 +162,13 @@ def test_of_a_batch_that_does_not_fit_only_what_does_not_fit_alone_is_507(
     serve: Callable[..., None], picture: Picture
 ) -> None:
     async def talk(opened: Opened) -> None:
-        worker = opened.server._loaded(opened.name)
+        worker = opened.server.workers.ready(opened.name)
         answers = await opened.ask_together(*(picture(colour) for colour in (GREEN, WHITE, WHITE, WHITE)))
         assert sorted(status for status, _ in answers) == [200, 200, 200, 507]
         assert answers[0][1]["code"] == "out_of_memory"
         assert sorted(opened.passes()) == [1, 1, 2, 2, 4]
         assert (await opened.ask(picture()))[0] == 200
-        assert opened.server._loaded(opened.name) == worker  # it goes on
+        assert opened.server.workers.ready(opened.name) == worker  # it goes on
 
     serve(talk, MMS_BATCH_SIZE="4", MMS_MAX_BATCH_DELAY="2000")
 
@@ -178,11 +177,13 @@ def test_a_worker_whose_gpu_fails_says_503_and_a_fresh_one_takes_its_place(
     serve: Callable[..., None], picture: Picture
 ) -> None:
     async def talk(opened: Opened) -> None:
-        (worker,) = opened.server._loaded(opened.name)
+        (worker,) = opened.server.workers.ready(opened.name)
         status, answer = await opened.ask(picture(RED))
         assert (status, answer["code"]) == (503, "device_lost")
         async with asyncio.timeout(60):
-            while opened.server.ready_workers(opened.name) != 1 or opened.server._loaded(opened.name) == [worker]:
+            while len(opened.server.workers.ready(opened.name)) != 1 or opened.server.workers.ready(opened.name) == [
+                worker
+            ]:
                 await asyncio.sleep(0.1)
             while (status := (await opened.ask(picture()))[0]) == 503:
                 await asyncio.sleep(0.1)
@@ -194,10 +195,12 @@ def test_a_worker_whose_gpu_fails_says_503_and_a_fresh_one_takes_its_place(
 @given(st.lists(st.tuples(st.dictionaries(st.text(), st.text(), max_size=3), st.binary(), st.integers(100, 599))))
 def test_what_is_packed_is_what_comes_out(content: list[tuple[dict[str, str], bytes, int]]) -> None:
     packed = [Part(*each) for each in content]
-    assert parts.unpack(parts.pack(packed)) == packed
+    message = b"".join(parts.pack(packed))
+    assert parts.unpack(message) == packed
+    assert all(parts.unpack(message[:length]) is None for length in range(len(message)))
 
 
-class Session:
+class Asked:
     """Answers each part with its own body, when it is let; remembers how they came."""
 
     def __init__(self) -> None:
@@ -205,60 +208,56 @@ class Session:
         self.free = asyncio.Event()
         self.error: Exception | None = None
 
-    @asynccontextmanager
-    async def post(self, _path: str, *, data: io.BytesIO, **_options: Any) -> AsyncIterator[Any]:
-        asked = parts.unpack(data.read())
+    async def ask(self, _model: str, asked: Sequence[Part]) -> list[Part]:
         self.came.append([part.body for part in asked])
         await self.free.wait()
         if self.error:
             raise self.error
-        answer = Part({wire.TOGETHER: "yes"}, parts.pack([Part({}, part.body) for part in asked]))
-        yield answer
+        return list(asked)
 
 
-async def post(batches: Batches, body: bytes) -> bytes:
-    async with batches.post("/a", data=body, headers={}, timeout=aiohttp.ClientTimeout(9)) as answer:
-        return await answer.read()
+async def answered(batches: Batches, body: bytes) -> bytes:
+    return (await batches.answer("a", Part({}, body))).body
 
 
 def test_while_the_workers_are_busy_requests_gather_in_the_order_they_came() -> None:
     async def talk() -> None:
-        session = Session()
-        batches = Batches(session, size=3, delay=0.0, slots=1)  # type: ignore[arg-type]
-        asked = [asyncio.create_task(post(batches, b"%d" % number)) for number in range(8)]
+        worker = Asked()
+        batches = Batches(worker.ask, size=3, delay=0.0, slots=1)
+        asked = [asyncio.create_task(answered(batches, b"%d" % number)) for number in range(8)]
         await asyncio.sleep(0.05)
-        assert len(session.came) == 1  # the others wait for it
-        session.free.set()
+        assert len(worker.came) == 1  # the others wait for it
+        worker.free.set()
         assert await asyncio.gather(*asked) == [b"%d" % number for number in range(8)]
-        assert [body for batch in session.came for body in batch] == [b"%d" % number for number in range(8)]
-        assert max(map(len, session.came)) == 3
-        assert batches._lines == {}  # nothing is kept of a path that is not asked any more
+        assert [body for batch in worker.came for body in batch] == [b"%d" % number for number in range(8)]
+        assert max(map(len, worker.came)) == 3
+        assert batches._lines == {}  # nothing is kept of a model that is not asked any more
 
     asyncio.run(talk())
 
 
 def test_what_ends_a_batch_ends_each_of_its_requests_and_the_next_goes_on() -> None:
     async def talk() -> None:
-        session = Session()
-        batches = Batches(session, size=2, delay=5.0, slots=1)  # type: ignore[arg-type]
-        session.error = aiohttp.ClientError("gone")
-        session.free.set()
-        ended = await asyncio.gather(*(post(batches, b"x") for _ in range(2)), return_exceptions=True)
-        assert [type(each) for each in ended] == [aiohttp.ClientError] * 2
-        session.error = None
-        assert await asyncio.gather(post(batches, b"a"), post(batches, b"b")) == [b"a", b"b"]
+        worker = Asked()
+        batches = Batches(worker.ask, size=2, delay=5.0, slots=1)
+        worker.error = Gone()
+        worker.free.set()
+        ended = await asyncio.gather(*(answered(batches, b"x") for _ in range(2)), return_exceptions=True)
+        assert [type(each) for each in ended] == [Gone] * 2
+        worker.error = None
+        assert await asyncio.gather(answered(batches, b"a"), answered(batches, b"b")) == [b"a", b"b"]
 
     asyncio.run(talk())
 
 
 def test_a_caller_who_has_gone_costs_the_others_nothing() -> None:
     async def talk() -> None:
-        session = Session()
-        batches = Batches(session, size=2, delay=5.0, slots=1)  # type: ignore[arg-type]
-        gone, there = (asyncio.create_task(post(batches, body)) for body in (b"a", b"b"))
+        worker = Asked()
+        batches = Batches(worker.ask, size=2, delay=5.0, slots=1)
+        gone, there = (asyncio.create_task(answered(batches, body)) for body in (b"a", b"b"))
         await asyncio.sleep(0.05)
         gone.cancel()
-        session.free.set()
+        worker.free.set()
         assert await there == b"b"
 
     asyncio.run(talk())

@@ -21,7 +21,7 @@ def test_a_body_beyond_the_limit_is_413_by_its_header_or_as_it_streams(run: Run,
         answer = await house.client.post("/invocations", data=data, headers=JPEG)
         message = await house.error(answer, 413, "too_large")
         assert "limit of 1 MiB (SAGEMAKER_MAX_PAYLOAD_IN_MB)" in message
-        assert house.mms.seen == []
+        assert house.worker.seen == []
 
     run(talk, SAGEMAKER_MAX_PAYLOAD_IN_MB="1")
 
@@ -30,7 +30,7 @@ def test_a_body_at_the_limit_passes(run: Run) -> None:
     async def talk(house: House) -> None:
         answer = await house.client.post("/invocations", data=io.BytesIO(bytes(1 << 20)), headers=JPEG)
         assert answer.status == 200
-        assert len(house.mms.seen[0][1]) == 1 << 20
+        assert len(house.worker.seen[0][1]) == 1 << 20
 
     run(talk, SAGEMAKER_MAX_PAYLOAD_IN_MB="1")
 
@@ -57,14 +57,14 @@ def test_what_cannot_be_answered_is_refused_in_json(
         answer = await house.client.request(method, path, headers=headers, data=b"x" if method == "POST" else None)
         await house.error(answer, status, code)
         assert ("Allow" in answer.headers) is (status == 405)
-        assert house.mms.seen == []
+        assert house.worker.seen == []
 
     run(talk)
 
 
 def test_a_server_that_takes_too_long_is_504(run: Run) -> None:
     async def talk(house: House) -> None:
-        house.mms.delay = 3
+        house.worker.delay = 3
         answer = await house.client.post("/invocations", data=b"x", headers=JPEG)
         assert "within 1 seconds" in await house.error(answer, 504, "timeout")
         assert house.door.in_flight == 0
@@ -72,31 +72,13 @@ def test_a_server_that_takes_too_long_is_504(run: Run) -> None:
     run(talk, SAGEMAKER_MODEL_SERVER_TIMEOUT_SECONDS="1")
 
 
-def test_a_server_that_is_gone_is_503(run: Run) -> None:
+def test_a_worker_that_ends_with_a_request_in_hand_is_503(run: Run) -> None:
     async def talk(house: House) -> None:
-        await house.close_mms()
-        await house.error(await house.client.post("/invocations", data=b"x", headers=JPEG), 503, "unavailable")
-
-    run(talk)
-
-
-@pytest.mark.parametrize(
-    ("status", "answered", "seen", "code"),
-    [
-        (413, False, 413, "too_large"),
-        (503, False, 503, "unavailable"),
-        (507, False, 507, "out_of_memory"),
-        (500, False, 503, "unavailable"),
-        (400, False, 503, "unavailable"),
-        (200, False, 500, "internal_error"),
-    ],
-)
-def test_mms_s_own_errors_are_said_in_our_words(run: Run, status: int, answered: bool, seen: int, code: str) -> None:
-    async def talk(house: House) -> None:
-        house.mms.status, house.mms.answered = status, answered
-        house.mms.body = b'{"code": 500, "type": "InternalServerException", "message": "java.lang.Traceback"}'
+        house.worker.ends = True
         answer = await house.client.post("/invocations", data=b"x", headers=JPEG)
-        assert "java" not in await house.error(answer, seen, code)
+        assert "try again" in await house.error(answer, 503, "unavailable")
+        house.worker.ends = False  # others are there
+        assert (await house.client.post("/invocations", data=b"x", headers=JPEG)).status == 200
 
     run(talk)
 
@@ -106,7 +88,7 @@ def test_an_error_in_the_door_itself_is_500_without_a_traceback(run: Run, caplog
         def fail(*_arguments: object, **_options: object) -> None:
             raise ZeroDivisionError("secret detail")
 
-        house.door.server.predictions.post = fail  # type: ignore[method-assign,assignment]
+        house.door.server.ask = fail  # type: ignore[method-assign,assignment]
         answer = await house.client.post("/invocations", data=b"x", headers=JPEG)
         assert "secret" not in await house.error(answer, 500, "internal_error")
 
@@ -120,6 +102,6 @@ def test_a_body_that_is_not_what_its_encoding_says_is_the_callers_mistake(run: R
         headers = {**JPEG, "Content-Encoding": "gzip"}
         answer = await house.client.post("/invocations", data=b"no gzip", headers=headers)
         await house.error(answer, 400, "bad_body")
-        assert house.mms.seen == []
+        assert house.worker.seen == []
 
     run(talk)

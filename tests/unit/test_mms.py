@@ -18,7 +18,8 @@ from image_classifier.serving import java, mms, processes, sizing
 from image_classifier.serving.mms import ModelServer
 
 HANDLER = """
-import os, signal, time
+import os, pathlib, signal, time
+from image_classifier.serving import worker
 def handle(data, context):
     if data is not None:
         return [b"answer" for _ in data]
@@ -31,7 +32,8 @@ def handle(data, context):
         raise ValueError("the spring is broken")
     if os.path.exists(folder + "/slow"):
         time.sleep(60)
-    open(os.environ["CLASSIFIER_PRIVATE_DIR"] + f"/loaded-{context.model_name}-{os.getpid()}", "w")
+    global line
+    line = worker.call_in(pathlib.Path(os.environ["CLASSIFIER_PRIVATE_DIR"]), context.model_name)
 """
 Talk = Callable[[ModelServer], Awaitable[None]]
 
@@ -40,7 +42,8 @@ Talk = Callable[[ModelServer], Awaitable[None]]
 def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of models named after what their load does."""
     (tmp_path / "quick_handler.py").write_text(HANDLER)
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    paths = [str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(paths))
     monkeypatch.setattr(java, "HANDLER", "quick_handler:handle")
     for name in ("good", "broken", "killed", "slow"):
         (tmp_path / name).mkdir()
@@ -95,10 +98,10 @@ async def settled(folder: Path, number: int) -> None:
 async def ready(server: ModelServer, name: str) -> None:
     """A process is there before it has loaded its model."""
     for _ in range(100):
-        if server.ready_workers(name):
+        if server.workers.ready(name):
             return
         await asyncio.sleep(0.1)
-    assert server.ready_workers(name)
+    assert server.workers.ready(name)
 
 
 async def killed(pid: int) -> None:
@@ -116,7 +119,7 @@ def test_models_come_and_go_without_a_trace(models: Path) -> None:
             await server.unload(name)
             with pytest.raises(RequestError, match="the spring is broken"):
                 await server.load(models / "broken")
-            assert server.ready_workers(kept) == 1
+            assert len(server.workers.ready(kept)) == 1
         await settled(models, 2)  # the one that was kept, and the process it was forked from
         assert lasting(models) == files
 
@@ -134,7 +137,7 @@ def test_without_the_process_that_workers_are_forked_from_none_can_start(models:
         assert server.can_start_workers(name)
         await killed(parent)
         assert not server.can_start_workers(name)
-        assert server.ready_workers(name) == 1  # it goes on
+        assert len(server.workers.ready(name)) == 1  # it goes on
         await server.unload(name)
         assert not processes.of_model(name, models)
 
@@ -172,7 +175,7 @@ def test_a_process_that_does_not_start_is_tried_again(models: Path, monkeypatch:
     async def talk(server: ModelServer) -> None:
         name = await server.load(models / "good")
         assert (models / "tried").exists()
-        assert server.ready_workers(name) == 1
+        assert len(server.workers.ready(name)) == 1
 
     run(models, talk)
 

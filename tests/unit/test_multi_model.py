@@ -49,7 +49,7 @@ def talk(folder: Path, conversation: Callable[[Client, asyncio.Event], Awaitable
             sizing=sizes,
             load=load,
             unload=unload,
-            ready_workers=lambda _name: sizes.workers,
+            workers=SimpleNamespace(ready=lambda _name: list(range(sizes.workers))),
             can_start_workers=lambda _name: True,
         )
         door = MultiModelDoor(settings, server)  # type: ignore[arg-type]

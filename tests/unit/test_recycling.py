@@ -69,11 +69,11 @@ def test_a_worker_that_says_it_has_grown_is_replaced_while_no_request_is_at_work
 
         house.door.server.replace_worker = replace_worker  # type: ignore[method-assign]
         await house.door.recycling.replace_grown()
-        house.mms.headers[wire.GROWN], house.mms.delay = "4242", 0.2
+        house.worker.headers[wire.GROWN], house.worker.delay = "4242", 0.2
         assert (await house.client.post("/invocations", data=b"x", headers=JPEG)).status == 200
-        del house.mms.headers[wire.GROWN]
+        del house.worker.headers[wire.GROWN]
         asked = [asyncio.ensure_future(house.client.post("/invocations", data=b"x", headers=JPEG)) for _ in range(8)]
-        await house.mms.started.wait()
+        await house.worker.started.wait()
         await asyncio.sleep(0.1)
         await house.door.recycling.replace_grown()
         assert replaced == [("model", 4242, 0)]
@@ -100,7 +100,7 @@ def test_a_worker_whose_requests_take_long_is_replaced_and_others_are_held_up_fo
                 assert (await house.client.post("/invocations", data=b"x", headers=JPEG)).status == 200
 
         house.door.server.replace_worker = replace_worker  # type: ignore[method-assign]
-        house.mms.headers[wire.GROWN], house.mms.delay = "4242", 0.6
+        house.worker.headers[wire.GROWN], house.worker.delay = "4242", 0.6
         calling = [asyncio.ensure_future(call()) for _ in range(2)]
         began, closed = time.monotonic(), list[float]()
         while not replaced:
@@ -121,11 +121,11 @@ def test_ping_stays_honest_while_the_requests_at_work_are_waited_for(run: Run, m
 
     async def talk(house: House) -> None:
         ready = [2]
-        house.door.server.ready_workers = lambda _name: ready[0]  # type: ignore[method-assign]
+        house.door.server.workers.ready = lambda _name: list(range(ready[0]))  # type: ignore[method-assign]
         house.door.recycling.grown[4242] = house.door.models_loaded()[0]
-        house.mms.delay = 1.5
+        house.worker.delay = 1.5
         asking = asyncio.ensure_future(house.client.post("/invocations", data=b"x", headers=JPEG))
-        await house.mms.started.wait()
+        await house.worker.started.wait()
         watching = asyncio.create_task(house.door.watch())
         await asyncio.sleep(0.2)
         ready[0] = 0
@@ -177,5 +177,5 @@ def test_a_worker_says_so_when_it_grew_beyond_the_mark(
     sizes.mib = after
     made = context(Path("model"), {}, {})
     worker.handle([{"body": b""}, {"body": b""}], made)
-    said = [made.get_response_headers(index).get(wire.GROWN, "0") for index in range(2)]
-    assert [int(pid) for pid in said] == [os.getpid() if grown else 0] * 2
+    said = [made.get_response_headers(index).get(wire.GROWN) for index in range(2)]
+    assert said == [str(os.getpid()) if grown else None] * 2

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from house import House, Run, lay
-from image_classifier.serving import sending, spool, wire
+from image_classifier.serving import sending, spool
 
 MIB = 1 << 20
 LARGE = bytes(range(256)) * (12 * MIB // 256)
-MIDDLE = LARGE[:MIB]  # comes through Java
+MIDDLE = LARGE[:MIB]  # comes in no file
 REQUEST = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: 3\r\n\r\nabc"
 
 
@@ -22,15 +22,16 @@ REQUEST = b"POST /invocations HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\
 async def asking(house: House, answer: bytes) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """A caller with little room that has asked for an answer, and has read nothing of it."""
     large = len(answer) > MIB
-    house.mms.where = wire.FILE if large else wire.HERE
-    house.mms.body = lay(house, answer) if large else answer
+    house.worker.body = answer
+    if large:
+        lay(house, answer)
     caller = socket.socket()
     caller.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
     caller.setblocking(False)
     await asyncio.get_running_loop().sock_connect(caller, ("127.0.0.1", house.port))
     reader, writer = await asyncio.open_connection(sock=caller, limit=1 << 14)
     writer.write(REQUEST)
-    await house.mms.started.wait()
+    await house.worker.started.wait()
     await asyncio.sleep(0.3)
     try:
         yield reader, writer

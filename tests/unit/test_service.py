@@ -94,13 +94,6 @@ def test_a_worker_that_is_told_nothing_has_the_defaults(
     assert len(json.loads(answer)["topk_labels"]) == 2
 
 
-def test_an_answered_call_leaves_no_metrics_to_log(model: Path, picture: Picture) -> None:
-    made = context(model, {})
-    made.metrics = object()
-    handler.handle([{"body": picture()}], made)
-    assert made.metrics is None
-
-
 def stages(made: Context, index: int = 0) -> str:
     return str(made.get_response_headers(index)[wire.STAGES])
 

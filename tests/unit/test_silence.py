@@ -106,9 +106,9 @@ def test_silence_for_a_reason_is_no_fault(
 
 def test_a_probe_hears_each_answer_and_the_gate_counts_who_is_inside(run: Run) -> None:
     async def talk(house: House) -> None:
-        house.door.probe.heard, house.mms.delay = 0.0, 0.2
+        house.door.probe.heard, house.worker.delay = 0.0, 0.2
         asked = asyncio.ensure_future(house.client.post("/invocations", data=b"x", headers=JPEG))
-        await house.mms.started.wait()
+        await house.worker.started.wait()
         assert house.door.models_loaded()[0].gate.inside == 1
         assert (await asked).status == 200
         assert time.monotonic() - house.door.probe.heard < 2
@@ -121,7 +121,7 @@ def test_ping_says_503_while_there_is_a_fault(run: Run, monkeypatch: pytest.Monk
     async def talk(house: House) -> None:
         monkeypatch.setattr(probe, "SILENT_SECONDS", 0.0)
         server, door = Silent(java=False), house.door
-        door.server.ready_workers = lambda _name: 2  # type: ignore[method-assign]
+        door.server.workers.ready = lambda _name: [1, 2]  # type: ignore[method-assign]
         door.probe.server = server  # type: ignore[assignment]
         watching = asyncio.create_task(door.watch())
         await asyncio.sleep(1.5)  # two looks, a second apart
@@ -145,7 +145,7 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @asynccontextmanager
 async def watching(house: House) -> AsyncIterator[None]:
-    house.door.server.ready_workers = lambda _name: 2  # type: ignore[method-assign]
+    house.door.server.workers.ready = lambda _name: [1, 2]  # type: ignore[method-assign]
     house.door.probe.server = Silent()  # type: ignore[assignment]
     task = asyncio.create_task(house.door.watch())
     try:
@@ -165,12 +165,12 @@ def test_ping_is_503_where_nobody_asks_and_two_pictures_in_a_row_are_not_answere
     run: Run, status: int, delay: float
 ) -> None:
     async def talk(house: House) -> None:
-        house.mms.status, house.mms.delay = status, delay
+        house.worker.status, house.worker.delay = status, delay
         async with watching(house):
             await asyncio.wait_for(pinged(house, 503), 5)
-            assert len(house.mms.seen) == 2
+            assert len(house.worker.seen) == 2
             assert house.door.in_flight == 0
-            house.mms.status, house.mms.delay = 200, 0.0
+            house.worker.status, house.worker.delay = 200, 0.0
             await asyncio.wait_for(pinged(house, 200), 5)
 
     run(talk)
@@ -179,13 +179,13 @@ def test_ping_is_503_where_nobody_asks_and_two_pictures_in_a_row_are_not_answere
 @pytest.mark.usefixtures("soon")
 def test_one_picture_that_is_not_answered_is_no_fault(run: Run) -> None:
     async def talk(house: House) -> None:
-        house.mms.status = 500
+        house.worker.status = 500
         async with watching(house):
-            await house.mms.started.wait()
-            house.mms.status = 200
+            await house.worker.started.wait()
+            house.worker.status = 200
             await asyncio.sleep(1)
             assert house.door.state is State.READY
-            assert 2 <= len(house.mms.seen) <= 5
+            assert 2 <= len(house.worker.seen) <= 5
 
     run(talk)
 
@@ -194,13 +194,13 @@ def test_one_picture_that_is_not_answered_is_no_fault(run: Run) -> None:
 def test_no_picture_is_sent_in_the_way_of_requests(run: Run) -> None:
     async def talk(house: House) -> None:
         async with watching(house):
-            house.mms.delay = 0.8
+            house.worker.delay = 0.8
             await asyncio.gather(*(house.client.post("/invocations", data=b"x", headers=JPEG) for _ in range(2)))
-            house.mms.delay = 0.0
+            house.worker.delay = 0.0
             for _ in range(20):
                 await house.client.post("/invocations", data=b"x", headers=JPEG)
                 await asyncio.sleep(0.05)
-        assert {body for _, body in house.mms.seen} == {b"x"}
+        assert {body for _, body in house.worker.seen} == {b"x"}
 
     run(talk)
 
@@ -210,7 +210,7 @@ def test_no_picture_is_sent_to_a_script(run: Run) -> None:
     async def talk(house: House) -> None:
         async with watching(house):
             await asyncio.sleep(1)
-        assert house.mms.seen == []
+        assert house.worker.seen == []
 
     run(talk, own_formats=False)
 
@@ -226,7 +226,7 @@ def test_a_server_that_shuts_down_is_not_told_otherwise(run: Run) -> None:
             assert door.state is State.DRAINING
             done.set()
 
-        backend = {"can_start_workers": lambda _name: False, "unload": unload, "hang_up": nothing, "load": nothing}
+        backend = {"can_start_workers": lambda _name: False, "unload": unload, "load": nothing}
         for name, function in backend.items():
             setattr(door.server, name, function)
         door.state = State.DRAINING

@@ -19,8 +19,7 @@ from image_classifier.serving.sizing import (
     DOOR,
     FORMS,
     HELD,
-    JAVA_BASE,
-    JAVA_COPIES,
+    JAVA,
     LARGE_COPIES,
     MIB,
     WORKER_BASE,
@@ -92,7 +91,7 @@ def test_what_is_planned_fits(
     door = DOOR + HELD * (sizes.queue + sizes.dispatched)
     large = sizes.uploads * LARGE_COPIES * payload * MIB + (sizes.files if temporary.in_memory else 0)
     assert sizes.planned == workers + sizes.heap + sizes.direct + door + large
-    assert sizes.heap == sizes.direct == JAVA_BASE + JAVA_COPIES * sizes.dispatched * BUFFER  # whatever a body may be
+    assert sizes.heap == sizes.direct == JAVA  # whatever a body may be
     assert sizes.files >= payload * MIB  # one body of the largest size always has room
     assert sizes.workers == 1 or sizes.planned <= memory * MIB
     assert ("too little" in sizes.explain()[-1]) is (sizes.planned > memory * MIB)
@@ -128,12 +127,12 @@ def test_the_sums_are_explained(compute: Compute) -> None:
     assert workers == (
         "Workers: 2 with 1 thread(s) each (2 cores; 8192 MiB memory / 852 MiB a worker = 832 + 2 x model of 10 MiB)."
     )
-    assert memory == "Memory: 2214 of 8192 MiB = workers 1704 + Java 280 + front door 64 + bodies 130 + large ones 36."
+    assert memory == "Memory: 2190 of 8192 MiB = workers 1704 + Java 256 + front door 64 + bodies 130 + large ones 36."
     assert limits == (
         "Limits: body 6 MiB either way; 4 requests at work, 2 of them larger than 1 MiB, 100 waiting; "
         "larger ones lie in files of at most 10000 MiB in all, on disk."
     )
-    assert java.startswith("Java: heap 140 MiB, direct memory 140 MiB (128 + 3 x 4 MiB of bodies)")
+    assert java == "Java: heap 128 MiB, direct memory 128 MiB; 16 + 2 threads."
 
 
 def test_where_tmp_is_memory_its_files_are_part_of_the_plan(

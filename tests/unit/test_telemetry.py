@@ -17,8 +17,8 @@ async def metrics(house: House) -> dict[str, float]:
 
 def test_requests_are_counted_by_status_and_measured_by_stage(run: Run) -> None:
     async def talk(house: House) -> None:
-        house.mms.headers[wire.STAGES] = "decode=0.002,forward=0.004,encode=0.0001,records=3,together=8"
-        house.mms.delay = 0.1
+        house.worker.headers[wire.STAGES] = "decode=0.002,forward=0.004,encode=0.0001,records=3,together=8"
+        house.worker.delay = 0.1
         for content_type in ("image/jpeg", "image/jpeg", "text/plain"):
             answer = await house.client.post("/invocations", data=b"x", headers={"Content-Type": content_type})
             assert wire.STAGES not in answer.headers
@@ -40,7 +40,7 @@ def test_requests_are_counted_by_status_and_measured_by_stage(run: Run) -> None:
 
 def test_the_wait_for_a_slot_is_queue_too(run: Run) -> None:
     async def talk(house: House) -> None:
-        house.mms.delay = 0.3
+        house.worker.delay = 0.3
         asked = (house.client.post("/invocations", data=b"x", headers=JPEG) for _ in range(8))
         assert {answer.status for answer in await asyncio.gather(*asked)} == {200}
         told = await metrics(house)
@@ -53,7 +53,7 @@ def test_the_wait_for_a_slot_is_queue_too(run: Run) -> None:
 @pytest.mark.parametrize("stages", ["", "decode", "decode=x,records=", "=,=,="])
 def test_an_answer_without_sensible_stages_is_all_queue(run: Run, stages: str) -> None:
     async def talk(house: House) -> None:
-        house.mms.headers[wire.STAGES] = stages
+        house.worker.headers[wire.STAGES] = stages
         assert (await house.client.post("/invocations", data=b"x", headers=JPEG)).status == 200
         told = await metrics(house)
         assert told['classifier_stage_seconds_count{stage="queue"}'] == 1

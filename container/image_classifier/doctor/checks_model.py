@@ -22,7 +22,7 @@ from image_classifier.errors import PlatformError, UserError, sentence
 from image_classifier.serving import engines, handler, report, sizing
 from image_classifier.serving.formats import Body
 from image_classifier.serving.location import find
-from image_classifier.serving.wire import ACCEPT, CONTENT_TYPE, HEAD, REQUEST_ID
+from image_classifier.serving.wire import ACCEPT, CONTENT_TYPE, REQUEST_ID
 
 
 def checks(folder: Path, settings: Settings) -> list[Check]:
@@ -87,11 +87,10 @@ def prediction(folder: Path, settings: Settings) -> Finding:
         (answer,) = handler.handle([{"body": _picture()}], context) or [b""]
     took = (time.perf_counter() - start) * 1000
     status = context.get_response_status(0)[0] or 200
-    head = int(context.get_response_headers(0).get(HEAD, 0))
     if status != 200:
         reason = reasons[-1] if reasons else answer.decode(errors="replace")
         return problem(f"a generated picture was answered with {status} ({reason})", "mend the script, or the model")
-    return ok(f"a generated picture was answered in {took:.0f} ms: {_first(answer[head:])}")
+    return ok(f"a generated picture was answered in {took:.0f} ms: {_first(answer)}")
 
 
 @contextmanager

@@ -1,74 +1,49 @@
-"""Requests that a worker answers together: they go to MMS as one request, and its one answer is taken apart.
-
-MMS has batches of its own, and they cannot be used: its Java part (1.1.11) decodes an answer as the pieces of it come,
-and ends the worker when a piece ends within headers or a status. The answer to one request has these in its first
-piece, a batch has them all along: whole batches were lost, and their workers (tests/unit/test_batching.py saw it).
-"""
+"""Requests that a worker answers together: it gets them as one message, and its one answer is taken apart."""
 
 import asyncio
-import io
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
-from typing import cast
 
-import aiohttp
-from multidict import CIMultiDict
-
-from image_classifier.serving.parts import Part, pack, unpack
-from image_classifier.serving.wire import TOGETHER
+from image_classifier.serving.parts import Part
 
 EARLY = 1e-5  # seconds that a timer may be before its time
 
 
 @dataclass
 class Batches:
-    """Stands before a session of aiohttp: what is posted to one path goes on in batches.
+    """Gathers the requests to each model.
 
     Args:
-        session: to MMS.
+        ask: lets a worker of a model answer a batch.
         size: requests of a batch, at most.
         delay: seconds that a request waits for others, unless all workers have enough to do: then it waits anyway.
-        slots: batches of a path that MMS has at a time.
+        slots: batches of a model that are on their way at a time.
     """
 
-    session: aiohttp.ClientSession
+    ask: Callable[[str, Sequence[Part]], Awaitable[list[Part]]]
     size: int
     delay: float
     slots: int
     _lines: dict[str, "_Line"] = field(default_factory=dict)
 
-    @asynccontextmanager
-    async def post(
-        self, path: str, *, data: bytes, headers: Mapping[str, str], timeout: aiohttp.ClientTimeout
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """As ClientSession.post."""
-        line = self._lines.setdefault(path, _Line(self, partial(self._send, path, timeout)))
+    async def answer(self, model: str, part: Part) -> Part:
+        """Let a worker of a model answer a request, with others.
+
+        Raises:
+            Gone: as `ask` does, for each request of the batch.
+        """
+        line = self._lines.setdefault(model, _Line(self, partial(self.ask, model)))
         try:
-            answer = await line.answer(Part(headers, data))
+            return await line.answer(part)
         finally:
-            if line.is_idle() and self._lines.get(path) is line:  # its model may be unloaded next
-                del self._lines[path]
-        yield cast(aiohttp.ClientResponse, answer)  # of which it has what the front door asks for
-
-    async def _send(self, path: str, timeout: aiohttp.ClientTimeout, parts: Sequence[Part]) -> list[Part]:
-        headers = {"Content-Type": "application/octet-stream", TOGETHER: "yes"}
-        data = io.BytesIO(pack(parts))  # goes out piece by piece
-        async with self.session.post(path, data=data, headers=headers, timeout=timeout) as response:
-            content = await response.read()
-            if TOGETHER in response.headers:
-                return [replace(part, headers=CIMultiDict(part.headers)) for part in unpack(content)]
-            return [Part(response.headers, content, response.status)] * len(parts)  # an error of MMS's own, for all
-
-    async def close(self) -> None:
-        """Close the session."""
-        await self.session.close()
+            if line.is_idle() and self._lines.get(model) is line:  # its model may be unloaded next
+                del self._lines[model]
 
 
 @dataclass
 class _Line:
-    """The requests to one path that wait, first come, first served."""
+    """The requests to one model that wait, first come, first served."""
 
     batches: Batches
     send: Callable[[Sequence[Part]], Awaitable[list[Part]]]

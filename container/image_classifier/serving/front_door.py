@@ -10,25 +10,26 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-import aiohttp
 from aiohttp import web
 from aiohttp.payload import Payload
 
 from image_classifier.contract import Settings
 from image_classifier.errors import RequestError
-from image_classifier.serving import java, openapi, spool, wire
+from image_classifier.serving import openapi, spool, wire
 from image_classifier.serving.deadlines import Deadlines
 from image_classifier.serving.gate import Gate, Patience
 from image_classifier.serving.http_server import REQUEST_ID_HEADER, has_gone, request_id, respond
 from image_classifier.serving.intake import Body, Budget, Intake
 from image_classifier.serving.location import find
 from image_classifier.serving.mms import ModelServer
-from image_classifier.serving.mms_answer import UNAVAILABLE, translate
+from image_classifier.serving.parts import Part
 from image_classifier.serving.probe import Probe
 from image_classifier.serving.recycling import Recycling
 from image_classifier.serving.sending import send
 from image_classifier.serving.telemetry import Telemetry
+from image_classifier.serving.worker_answer import response
 from image_classifier.serving.worker_headers import worker_headers
+from image_classifier.serving.workers import Gone
 
 logger = logging.getLogger(__name__)
 
@@ -155,8 +156,8 @@ class Door:
                 await self._enter(gate, request)
                 headers |= {} if self._working else {wire.ALONE: "yes"}
                 response = await asyncio.shield(self._work(gate, self.predict(model, body, headers, come)))
-        except aiohttp.ClientError:
-            raise RequestError(503, "unavailable", UNAVAILABLE) from None
+        except Gone:
+            raise RequestError(503, "unavailable", "No worker could take the request; try again.") from None
         finally:
             intake.end()
         return await self._with_room(request, response)
@@ -195,25 +196,20 @@ class Door:
         """Let a worker answer what has come at a time of the monotonic clock; None is ours, and not measured.
 
         Raises:
-            RequestError: it could not; 503 where another worker can.
-            aiohttp.ClientError: MMS does not answer.
+            RequestError: 503, the answer is gone.
+            Gone: the worker has ended.
         """
         data, name = (body, {}) if isinstance(body, bytes) else (b"", {wire.BODY: body.name})
         laid = f"{spool.ANSWER}{next(self._numbers)}"
-        headers = {"Content-Type": "application/octet-stream", wire.ANSWER_FILE: laid, **headers, **name}
-        # the deadline is the caller's, and the worker ends itself soon after it
-        timeout = aiohttp.ClientTimeout(self.settings.request_seconds + java.PATIENCE)
+        asked = Part({wire.ANSWER_FILE: laid, **headers, **name}, data)
         try:
-            async with self.server.predictions.post(
-                f"/predictions/{model.name}", data=data, headers=headers, timeout=timeout
-            ) as response:
-                content = await response.read()
-                self.probe.hear(response.status)
-                if pid := int(response.headers.get(wire.GROWN, 0)):
-                    self.recycling.grown[pid] = model
-                if come is not None:
-                    self.telemetry.predicted(response.headers.get(wire.STAGES, ""), time.monotonic() - come)
-                return translate(response, content, self.server.folder)
+            answer = await self.server.ask(model.name, asked)
+            self.probe.hear(answer.status)
+            if pid := int(answer.headers.get(wire.GROWN, 0)):
+                self.recycling.grown[pid] = model
+            if come is not None:
+                self.telemetry.predicted(answer.headers.get(wire.STAGES, ""), time.monotonic() - come)
+            return response(answer, self.server.folder)
         except BaseException:  # its worker may have died after it had laid the answer there
             (self.server.folder / laid).unlink(missing_ok=True)
             raise

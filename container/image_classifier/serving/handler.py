@@ -21,11 +21,8 @@ from image_classifier.serving.sizing import BUFFER
 from image_classifier.serving.wire import (
     ALONE_THREADS_ENV,
     ANSWER_FILE,
-    ANSWERED,
     DEVICE_LOST,
-    FILE,
     FOLDER_ENV,
-    HERE,
     REQUEST_ID,
     STAGES,
     load_error_file,
@@ -54,9 +51,7 @@ def handle(data: list[Record] | None, context: Any) -> list[bytes] | None:
     if _service is None:
         raise RuntimeError("The model is not loaded.")
     calls = [Request(record.get("body", b""), context, index) for index, record in enumerate(data)]
-    replies = [_reply(call, result) for call, result in zip(calls, _service.answer(calls), strict=True)]
-    context.metrics = None  # or the worker logs them, and Java reads each line, for nobody: the front door counts
-    return replies
+    return [_reply(call, result) for call, result in zip(calls, _service.answer(calls), strict=True)]
 
 
 def _load(context: Any) -> "Service | UserService":
@@ -95,7 +90,6 @@ def _leave_word(error: Exception, model: str) -> None:
 def _reply(call: Request, result: Result) -> bytes:
     """Put a result into MMS's context; gives the body."""
     context, index = call.context, call.index
-    context.set_response_header(index, ANSWERED, HERE)
     if isinstance(result, Exception):
         return _refuse(call, result)
     if result.content_type:
@@ -109,13 +103,13 @@ def _reply(call: Request, result: Result) -> bytes:
 
 
 def _handed_over(call: Request, body: bytes) -> bytes:
-    """The answer; the name of its file where it is large."""
+    """The answer; nothing, and the name of its file beside it, where it is large."""
     if len(body) <= BUFFER:
         return body
     name = call.header(ANSWER_FILE) or ""
     spool.put(Path(os.environ[FOLDER_ENV]), name, body)
-    call.context.set_response_header(call.index, ANSWERED, FILE)
-    return name.encode()
+    call.context.set_response_header(call.index, ANSWER_FILE, name)
+    return b""
 
 
 def _refuse(call: Request, reason: Exception) -> bytes:

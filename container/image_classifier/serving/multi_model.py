@@ -65,7 +65,7 @@ class MultiModelDoor(Door):
         return all(model.own_formats for model in self.models_loaded())
 
     def _alive(self) -> int:
-        return sum(self.server.ready_workers(model.name) for model in self.models_loaded())
+        return sum(len(self.server.workers.ready(model.name)) for model in self.models_loaded())
 
     async def load(self) -> None:
         """Start MMS; models are loaded on request."""
@@ -111,14 +111,14 @@ class MultiModelDoor(Door):
         if model.name not in self.lost and not self.server.can_start_workers(model.name):
             return True
         now = time.monotonic()
-        if self.server.ready_workers(model.name) or model.name not in self.seen:
+        if self.server.workers.ready(model.name) or model.name not in self.seen:
             self.seen[model.name] = now
         return now - self.seen[model.name] > PATIENCE_SECONDS
 
     async def _load_again(self, name: str, model: Model) -> None:
         self.seen.pop(model.name, None)
         self.lost.add(model.name)
-        while self.invoked[model.name] and self.server.ready_workers(model.name):
+        while self.invoked[model.name] and self.server.workers.ready(model.name):
             await asyncio.sleep(0.05)
         await self.server.unload(model.name)
         try:

@@ -1,7 +1,7 @@
 """How many requests a GPU should answer at a time: measured at the start, by a process that loads the model for it.
 
 A batch costs a GPU hardly more than one picture until it is full; when that is depends on GPU, network and numbers.
-Java is sized by it before a worker starts, and the front door has no torch: so a process of its own finds out, prints
+It is asked before a worker starts, and the front door has no torch: so a process of its own finds out, prints
 the seconds as JSON, and ends. `python -m image_classifier.serving.pace MODEL_DIR DEVICE THREADS` does it by hand.
 """
 

@@ -1,8 +1,10 @@
-"""Requests in one body, and their answers in one: the form that the front door and the workers share."""
+"""Requests in one message, and their answers in one: what the front door and a worker say to each other."""
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+_LENGTH = 4  # bytes of the table's length
 
 
 @dataclass(frozen=True)
@@ -10,25 +12,26 @@ class Part:
     """One of the requests, or the answer to it."""
 
     headers: Mapping[str, str]
-    body: bytes
+    body: bytes = b""
     status: int = 200
 
-    async def read(self) -> bytes:
-        """The body, as aiohttp's responses give it."""
-        return self.body
 
-
-def pack(parts: Sequence[Part]) -> bytes:
-    """The length of a table in four bytes, the table in JSON, the bodies."""
+def pack(parts: Sequence[Part]) -> list[bytes]:
+    """A message, in pieces: the length of a table, the table in JSON, the bodies."""
     table = json.dumps([[part.status, dict(part.headers), len(part.body)] for part in parts]).encode()
-    return b"".join([len(table).to_bytes(4, "big"), table, *(part.body for part in parts)])
+    return [len(table).to_bytes(_LENGTH, "big") + table, *(part.body for part in parts)]
 
 
-def unpack(data: bytes) -> list[Part]:
-    """What was packed."""
-    start = 4 + int.from_bytes(data[:4], "big")
-    parts = []
-    for status, headers, length in json.loads(data[4:start]):
-        parts.append(Part(headers, data[start : start + length], status))
+def unpack(data: bytes | bytearray) -> list[Part] | None:
+    """What was packed; None while a part of the message is missing."""
+    start = _LENGTH + int.from_bytes(data[:_LENGTH], "big")
+    if len(data) < max(start, _LENGTH + 1):
+        return None
+    table = json.loads(data[_LENGTH:start])
+    if len(data) < start + sum(length for *_, length in table):
+        return None
+    parts, view = [], memoryview(data)
+    for status, headers, length in table:
+        parts.append(Part(headers, bytes(view[start : start + length]), status))
         start += length
     return parts

@@ -7,7 +7,6 @@ import time
 from contextlib import nullcontext
 from dataclasses import dataclass
 
-import aiohttp
 from aiohttp import web
 
 from image_classifier.contract import Layout
@@ -17,6 +16,7 @@ from image_classifier.serving.front_door import Door, Model, State
 from image_classifier.serving.location import find
 from image_classifier.serving.probe import HUNG, STUCK, UNANSWERED
 from image_classifier.serving.report import facts
+from image_classifier.serving.workers import Gone
 
 logger = logging.getLogger(__name__)
 
@@ -106,8 +106,8 @@ class SingleModelDoor(Door):
         headers = {wire.REQUEST_ID: "warm-up", wire.OPTIONS: formats.Options(top_k=1).header()}
         try:
             response = await self.predict(model, _PICTURE, headers, come=None)
-        except aiohttp.ClientError:
-            raise RequestError(503, "unavailable", "The model server ended while it warmed up.") from None
+        except Gone:
+            raise RequestError(503, "unavailable", "The worker ended while it warmed up.") from None
         if response.status != 200:
             text = response.body.decode("utf-8", "replace") if isinstance(response.body, bytes) else ""
             raise RequestError(response.status, "warm_up", f"The warm-up prediction failed: {text}")
@@ -124,7 +124,7 @@ class SingleModelDoor(Door):
     async def _watch(self) -> None:
         last = time.monotonic()
         while self.model:
-            self.alive = self.server.ready_workers(self.model.name)
+            self.alive = len(self.server.workers.ready(self.model.name))
             fault = await self._fault(self.model) if self.alive else DEAD
             self.tell(fault or (UNANSWERED if self.probe.unanswered() else ""))
             if not fault:
@@ -156,7 +156,6 @@ class SingleModelDoor(Door):
                 logger.warning("Workers that die would not be replaced any more; the model is loaded again.")
                 self.turn(State.NO_WORKERS)
                 await self.server.unload(model.name)
-                await self.server.hang_up()
                 model.name = await self.server.load(model.folder)
         except TimeoutError:
             return  # somebody is at work for long; tried again

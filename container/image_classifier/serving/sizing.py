@@ -20,10 +20,9 @@ COMPILED_BASE = 160 * MIB
 COPIES: Mapping[Kind | None, float] = {None: 2, Kind.FP32: 2.5, Kind.INT8: 3}  # of int8, a part is used as fp32
 FORMS = 2  # of a compiled network where a request alone has one of its own
 DOOR = 64 * MIB  # the front door without bodies
-BUFFER = MIB  # a body or an answer up to this size passes through Java; a larger one goes by a file
+BUFFER = MIB  # a larger body or answer goes by a file
 HELD = BUFFER * 5 // 4  # so much of one is in the front door at most: the last piece may go beyond
-JAVA_BASE = 128 * MIB
-JAVA_COPIES = 3  # of a body, while it passes through Java: as it comes, whole, and as it goes on
+JAVA = 128 * MIB  # its heap, and as much beside it: no body passes through it
 LARGE_COPIES = 3  # of a large body in its worker: as read, as text, and taken apart
 QUEUE = 100
 
@@ -45,7 +44,7 @@ class Sizing:
     queue: int  # requests that may wait
     batch: int  # requests that a worker answers together, at most
     delay: int  # milliseconds that a request waits for others to be answered with, at most
-    dispatched: int  # requests that Java has at a time: a batch is ready when a worker becomes free
+    dispatched: int  # requests that are at work or come next: a batch is ready when a worker becomes free
     uploads: int  # bodies beyond BUFFER that workers have at a time
     files: int  # bytes of such bodies that lie in files at a time
     files_in_memory: bool  # /tmp is no disk: they take of this container's memory
@@ -67,8 +66,7 @@ class Sizing:
             f"{self.uploads} of them larger than {BUFFER // MIB} MiB, {self.queue} waiting; "
             f"larger ones lie in files of at most {self.files // MIB} MiB in all, "
             f"{'in memory' if self.files_in_memory else 'on disk'}.",
-            f"Java: heap {self.heap // MIB} MiB, direct memory {self.direct // MIB} MiB "
-            f"({JAVA_BASE // MIB} + {JAVA_COPIES} x {self.dispatched * BUFFER // MIB} MiB of bodies); "
+            f"Java: heap {self.heap // MIB} MiB, direct memory {self.direct // MIB} MiB; "
             f"{self.netty_threads} + {self.client_threads} threads.",
             f"Memory: {self.planned // MIB} of {self.memory // MIB} MiB = workers {self.workers * self.each // MIB} + "
             f"Java {(self.heap + self.direct) // MIB} + front door {DOOR // MIB} + bodies {self.bodies // MIB} + "
@@ -105,7 +103,7 @@ class Sizing:
             return []
         return [
             f"Batches: up to {self.batch} requests together, which wait at most {self.delay} ms for each other; "
-            f"Java has {self.dispatched} = 2 x {self.workers} worker(s) x {self.batch}."
+            f"{self.dispatched} are at work or come next = 2 x {self.workers} worker(s) x {self.batch}."
         ]
 
     @property
@@ -165,7 +163,6 @@ def _planned(settings: Settings, room: Room, workers: int, compiled: bool) -> Si
     threads = settings.threads or max(1, room.cores // workers)
     payload = settings.max_payload_mb * MIB
     dispatched = 2 * workers * room.batch
-    java = JAVA_BASE + JAVA_COPIES * dispatched * BUFFER
     queue = min(QUEUE, max(8, room.memory // 16 // BUFFER))
     sizing = Sizing(
         **vars(room),
@@ -176,8 +173,8 @@ def _planned(settings: Settings, room: Room, workers: int, compiled: bool) -> Si
         queue=settings.queue or max(settings.concurrent_transforms or 0, queue),
         dispatched=dispatched,
         uploads=max(1, min(workers, room.memory // 8 // (LARGE_COPIES * payload))),
-        heap=settings.heap_mb * MIB if settings.heap_mb else java,
-        direct=settings.direct_mb * MIB if settings.direct_mb else java,
+        heap=settings.heap_mb * MIB if settings.heap_mb else JAVA,
+        direct=settings.direct_mb * MIB if settings.direct_mb else JAVA,
         netty_threads=settings.netty_threads or 16,  # one is held while the process of a further model starts
         client_threads=settings.client_threads or max(2, workers),
     )

@@ -1,4 +1,4 @@
-"""Large bodies and answers, in files: so they pass by Java, which would hold each several times.
+"""Large bodies and answers, in files: so the front door holds none of them.
 
 A file lies in the private folder of `serve`, and only its plain name is handed on, never a path. Who reads a file
 removes it; the front door, which gives answers their names, removes those of requests that ended before.

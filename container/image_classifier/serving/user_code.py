@@ -6,7 +6,6 @@ What the script leaves out (model_fn, input_fn, predict_fn, output_fn) falls bac
 import copy
 import importlib
 import io
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +28,7 @@ from image_classifier.serving.engines import Engine
 from image_classifier.serving.location import find
 from image_classifier.serving.prediction import softmax
 from image_classifier.serving.service import Answer, Request, Result, checked
-from image_classifier.serving.wire import ACCEPT, CONTENT_TYPE, HEAD
+from image_classifier.serving.wire import ACCEPT, CONTENT_TYPE, of_sagemaker
 
 __all__ = ["UserService", "find"]
 WARM_UP = (256, 256)  # pixels
@@ -112,17 +111,14 @@ def _narrowed(context: Any, headers: Mapping[str, Any]) -> Any:
     return narrowed
 
 
-def _pass_on(narrowed: Any, context: Any, index: int) -> bytes:
-    """Tell MMS what the script said beside its answer; gives its headers, to go before the body: see wire.HEAD."""
+def _pass_on(narrowed: Any, context: Any, index: int) -> None:
+    """Pass on what the script said beside its answer."""
     status, _ = narrowed.get_response_status(0)
     context.set_response_status(int(status), "", index)
-    said = narrowed.get_response_headers(0).items()
-    headers = {_one_line(name): _one_line(value) for name, value in said if value is not None}
-    if kind := headers.pop("content-type", ""):
-        context.set_response_content_type(index, kind)
-    head = json.dumps(headers).encode() if headers else b""
-    context.set_response_header(index, HEAD, f"{len(head):06d}")  # of one length: see worker.py
-    return head
+    for name, value in of_sagemaker(narrowed.get_response_headers(0)).items():
+        context.set_response_header(index, _one_line(name), _one_line(value))
+    if kind := narrowed.get_response_content_type(0):
+        context.set_response_content_type(index, _one_line(kind))
 
 
 def _one_line(value: object) -> str:
@@ -164,8 +160,8 @@ class UserService:
         self._transformer._context = narrowed  # which keeps the one it was loaded with
         try:
             (answer,) = self._transformer.transform([{"body": bytes(call.body())}], narrowed)
-            head = _pass_on(narrowed, call.context, call.index)
-            return checked(Answer(head + _as_bytes(answer)), self._settings)
+            _pass_on(narrowed, call.context, call.index)
+            return checked(Answer(_as_bytes(answer)), self._settings)
         except UnsupportedFormatError as error:
             return RequestError(415, "unsupported_media_type", " ".join(str(error).split()))
         except BaseInferenceToolkitError as error:

@@ -1,5 +1,7 @@
 """What MMS calls in its workers: the handler, in a process that ends rather than hangs.
 
+MMS starts workers and has them load; requests come from the front door itself, on a line of the worker's own.
+
 MMS leaves a worker running that did not answer in time, one whose GPU fails every request, and one that reports that
 memory ran out while it loads: such a process would stay for ever. Here each ends itself, and MMS starts another one, or
 says that the load failed. MMS's Java part (1.1.11) opens pipes of each worker's own for reading and for writing: it
@@ -12,6 +14,7 @@ else another worker, which is replaced; never Java or the front door, which all 
 import copy
 import logging
 import os
+import select
 import signal
 import socket
 import sys
@@ -28,9 +31,19 @@ from mms.context import RequestProcessor
 from image_classifier import machine
 from image_classifier.contract import Settings
 from image_classifier.errors import ExitCode
-from image_classifier.serving import handler, parts
+from image_classifier.serving import handler
+from image_classifier.serving.parts import Part, pack, unpack
 from image_classifier.serving.sizing import MIB
-from image_classifier.serving.wire import DEVICE_LOST, FOLDER_ENV, GROWN, TOGETHER, load_error_file, loaded_file
+from image_classifier.serving.wire import (
+    DEVICE_LOST,
+    FOLDER_ENV,
+    GROWN,
+    LINE,
+    MODEL,
+    PID,
+    REQUEST_ID,
+    load_error_file,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +52,7 @@ GRACE = 2  # seconds in which the front door answers 504 before the worker ends
 OPENED = 60  # seconds in which Java has opened what it takes for pipes
 LEAVE = 0.2  # seconds for answers to go out
 MMS = "worker"  # the name of its process object in the program that it starts
-PIECE = 1 << 16  # bytes that are read from Java at once
+PIECE = 1 << 18  # bytes that are read at once
 
 
 def handle(data: list[dict[str, bytes]] | None, context: Any) -> list[bytes] | None:
@@ -47,25 +60,7 @@ def handle(data: list[dict[str, bytes]] | None, context: Any) -> list[bytes] | N
     if data is None:
         _load(context)
         return None
-    if context.get_request_header(0, TOGETHER):
-        return [_answer_together(data[0]["body"], context)]
     return _answer(data, context)
-
-
-def _answer_together(body: bytes, context: Any) -> bytes:
-    """Answer the requests that are packed into one; see batches.py."""
-    asked = parts.unpack(body)
-    inner = copy.copy(context)
-    inner.request_processor = [RequestProcessor(dict(part.headers)) for part in asked]
-    replies = _answer([{"body": part.body} for part in asked], inner)
-    context.metrics = None
-    context.set_response_header(0, TOGETHER, "yes")
-    return parts.pack(
-        [
-            parts.Part(inner.get_response_headers(index), reply, int(inner.get_response_status(index)[0] or 200))
-            for index, reply in enumerate(replies)
-        ]
-    )
 
 
 def _answer(data: list[dict[str, bytes]], context: Any) -> list[bytes]:
@@ -76,10 +71,9 @@ def _answer(data: list[dict[str, bytes]], context: Any) -> list[bytes]:
         signal.setitimer(signal.ITIMER_REAL, 0)
     if any(context.get_response_status(index)[1] == DEVICE_LOST for index in range(len(data))):
         threading.Timer(LEAVE, os._exit, (ExitCode.PLATFORM,)).start()
-    if most := _most():
-        grown = os.getpid() if _resident() > most else 0
-        for index in range(len(data)):  # of one length: Java ends a worker whose headers are longer than it expects
-            context.set_response_header(index, GROWN, f"{grown:010d}")
+    if 0 < _most() < _resident():
+        for index in range(len(data)):
+            context.set_response_header(index, GROWN, str(os.getpid()))
     return replies
 
 
@@ -107,9 +101,8 @@ def _load(context: Any) -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)  # the kernel ends the process, whatever code hangs
     folder = Path(os.environ[FOLDER_ENV])
     _offer_to_kernel(LOADING)
-    if MMS in vars(sys.modules["__main__"]):  # not where something else calls
+    if _is_mms():
         _write_where_the_parent_writes(folder)
-        _read_in_large_pieces()
     try:
         handler.handle(None, context)
     except MemoryError:
@@ -119,7 +112,13 @@ def _load(context: Any) -> None:
     _offer_to_kernel(LOADED)
     machine.keep_what_is_loaded()
     _most()
-    loaded_file(folder, context.model_name, os.getpid()).touch()
+    if _is_mms():
+        _take_requests(call_in(folder, context.model_name), context)
+
+
+def _is_mms() -> bool:
+    """Whether MMS calls, not something else."""
+    return MMS in vars(sys.modules["__main__"])
 
 
 def _write_where_the_parent_writes(folder: Path) -> None:
@@ -135,18 +134,57 @@ def _write_where_the_parent_writes(folder: Path) -> None:
                 left.unlink()
 
 
-def _read_in_large_pieces() -> None:
-    """Spare system calls: MMS's codec reads a request in fifty pieces, four of each header, with one for each."""
-    main, stream = sys.modules["__main__"], cache(_Stream)
-    read_message = main.retrieve_msg
-    main.retrieve_msg = lambda connection: read_message(stream(connection))  # type: ignore[attr-defined]
+def call_in(folder: Path, model: str) -> socket.socket:
+    """Tell the front door that this worker can take requests; gives the line on which they come."""
+    line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        line.connect(str(folder / LINE))
+        line.sendall(b"".join(pack([Part({MODEL: model, PID: str(os.getpid())})])))
+        if not line.recv(1):  # the greeting
+            sys.exit()
+    except BaseException:
+        line.close()
+        raise
+    return line
 
 
-class _Stream:
-    """A connection that is read through a buffer, as far as MMS's codec knows connections."""
+def _take_requests(line: socket.socket, context: Any) -> None:
+    """Have MMS's loop, while it waits for what Java says next, answer the front door."""
+    main, heard = sys.modules["__main__"], select.poll()
+    read_command = main.retrieve_msg
+    heard.register(line, select.POLLIN)
 
-    def __init__(self, connection: socket.socket) -> None:
-        self.recv = connection.makefile("rb", PIECE).read
+    def retrieve(java: socket.socket) -> Any:
+        heard.register(java, select.POLLIN)
+        while java.fileno() not in dict(heard.poll()):
+            _answer_next(line, context)
+        return read_command(java)
+
+    main.retrieve_msg = retrieve  # type: ignore[attr-defined]
+
+
+def _answer_next(line: socket.socket, context: Any) -> None:
+    """Answer the requests of one message."""
+    asked, inner = _read(line), copy.copy(context)
+    inner.request_processor = [RequestProcessor(part.headers) for part in asked]
+    inner.request_ids = {index: part.headers.get(REQUEST_ID, "") for index, part in enumerate(asked)}
+    replies = _answer([{"body": part.body} for part in asked], inner)
+    said = [
+        Part(inner.get_response_headers(index), reply, int(inner.get_response_status(index)[0] or 200))
+        for index, reply in enumerate(replies)
+    ]
+    line.sendall(b"".join(pack(said)))
+
+
+def _read(line: socket.socket) -> list[Part]:
+    """Read a message; where the front door has hung up, end."""
+    data = bytearray()
+    while (parts := unpack(data)) is None:
+        piece = line.recv(PIECE)
+        if not piece:
+            sys.exit()
+        data += piece
+    return parts
 
 
 def _offer_to_kernel(score: int) -> None:

@@ -6,7 +6,6 @@ from image_classifier.contract import Settings
 from image_classifier.errors import RequestError
 from image_classifier.serving import formats, wire
 from image_classifier.serving.http_server import request_id
-from image_classifier.serving.mms_answer import of_sagemaker
 
 CUSTOM_ATTRIBUTES_HEADER = "X-Amzn-SageMaker-Custom-Attributes"
 ATTRIBUTES_LIMIT = 1024  # characters; SageMaker passes on no more
@@ -27,6 +26,6 @@ def worker_headers(request: web.Request, own_formats: bool, settings: Settings) 
     if not own_formats:
         accept = settings.default_accept if accept in ("", "*/*") else accept
         given = {wire.CONTENT_TYPE: content_type, wire.ACCEPT: accept}
-        return headers | of_sagemaker(request.headers) | {name: value for name, value in given.items() if value}
+        return headers | wire.of_sagemaker(request.headers) | {name: value for name, value in given.items() if value}
     options = formats.choose(content_type, accept, request.query, custom, settings)
     return headers | {wire.OPTIONS: options.header()}
