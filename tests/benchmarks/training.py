@@ -34,7 +34,7 @@ import ways
 
 HERE = Path(__file__).resolve().parent
 NAMES = doors.DATA / "dogimages-filelist.txt"
-# The seeds' epochs, batches, optimizers and rates; what differs is said in training_report.FAIRNESS.
+# The seeds' epochs, batches, optimizers and rates; what differs is said in training_report.HEAD.
 _AS = {
     "A": {"epochs": "10", "batch_size": "64", "optimizer": "adam", "learning_rate": "0.001"},
     "B": {"epochs": "10", "batch_size": "16", "learning_rate": "0.001", "augmentation": "light"},

@@ -106,7 +106,7 @@ class _Team:
             raise
 
     def give_back(self, worker: "_Worker") -> None:
-        if worker not in self.workers or worker in self._free:
+        if worker.has_ended():
             return
         while self._waiting:
             turn = self._waiting.popleft()
