@@ -158,6 +158,17 @@ def test_without_batches_every_request_is_a_pass_of_its_own(serve: Callable[...,
     serve(talk)
 
 
+def test_a_worker_that_waits_takes_no_time_of_a_core(serve: Callable[..., None], picture: Picture) -> None:
+    async def talk(opened: Opened) -> None:
+        assert (await opened.ask(picture()))[0] == 200
+        await asyncio.sleep(0.2)  # it stays awake for the next request, but not for long
+        before = opened.server.cpu_seconds(opened.name)
+        await asyncio.sleep(1)
+        assert opened.server.cpu_seconds(opened.name) - before < 0.2
+
+    serve(talk)
+
+
 def test_of_a_batch_that_does_not_fit_only_what_does_not_fit_alone_is_507(
     serve: Callable[..., None], picture: Picture
 ) -> None:

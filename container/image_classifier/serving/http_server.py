@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
+import os
 import select
-import uuid
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
@@ -25,8 +25,12 @@ def request_id(request: web.Request) -> str:
     if _ID not in request:
         given = request.headers.get(REQUEST_ID_HEADER) or request.headers.get(INFERENCE_ID_HEADER) or ""
         plain = 0 < len(given) <= 64 and given.isascii() and given.replace("-", "").replace("_", "").isalnum()
-        request[_ID] = given if plain else uuid.uuid4().hex
+        request[_ID] = given if plain else _new_id()
     return request[_ID]
+
+
+def _new_id() -> str:
+    return os.urandom(16).hex()
 
 
 def error_response(error: RequestError, request_id: str) -> web.Response:
@@ -84,7 +88,7 @@ class _Connection(web.RequestHandler):
             error = RequestError(400, "bad_http", "This is not HTTP as this server understands it.")
         else:
             error = RequestError(503, "unavailable", "The request could not be handled; try again.")
-        response = error_response(error, uuid.uuid4().hex)
+        response = error_response(error, _new_id())
         response.force_close()
         return response
 

@@ -104,9 +104,12 @@ class Intake:
         self._held = 0
 
     async def _chunk(self) -> bytes:
+        content = self.request.content
         try:
+            if (come := content.read_nowait()) or content.is_eof():
+                return come
             async with asyncio.timeout(IDLE_SECONDS):
-                return await self.request.content.readany()
+                return await content.readany()
         except TimeoutError:
             reason = f"The body stopped coming for {IDLE_SECONDS} seconds; send it again."
             raise RequestError(408, "slow_body", reason) from None

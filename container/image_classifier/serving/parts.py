@@ -27,7 +27,7 @@ def unpack(data: bytes | bytearray) -> list[Part] | None:
     start = _LENGTH + int.from_bytes(data[:_LENGTH], "big")
     if len(data) < max(start, _LENGTH + 1):
         return None
-    table = json.loads(data[_LENGTH:start])
+    table = json.loads(str(data[_LENGTH:start], "utf-8"))  # of bytes, json would have to find out what they are
     if len(data) < start + sum(length for *_, length in table):
         return None
     parts, view = [], memoryview(data)

@@ -78,12 +78,10 @@ class Telemetry:
 
 
 def _parse(stages: str) -> dict[str, float]:
-    found = {}
-    for part in stages.split(","):
-        name, _, value = part.strip().partition("=")
-        with suppress(ValueError):
-            found[name] = float(value)
-    return found
+    try:
+        return {name: float(value) for name, _, value in (part.partition("=") for part in stages.split(","))}
+    except ValueError:
+        return {}
 
 
 def _resident() -> float:

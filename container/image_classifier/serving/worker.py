@@ -11,7 +11,6 @@ When memory runs out the kernel chooses whom it ends. Let it be the worker that 
 else another worker, which is replaced; never Java or the front door, which all models need.
 """
 
-import copy
 import logging
 import os
 import select
@@ -52,6 +51,7 @@ GRACE = 2  # seconds in which the front door answers 504 before the worker ends
 OPENED = 60  # seconds in which Java has opened what it takes for pipes
 LEAVE = 0.2  # seconds for answers to go out
 MMS = "worker"  # the name of its process object in the program that it starts
+AWAKE = 0.001  # seconds: with many callers the next request comes sooner than a core wakes up
 PIECE = 1 << 18  # bytes that are read at once
 
 
@@ -150,27 +150,35 @@ def call_in(folder: Path, model: str) -> socket.socket:
 
 def _take_requests(line: socket.socket, context: Any) -> None:
     """Have MMS's loop, while it waits for what Java says next, answer the front door."""
-    main, heard = sys.modules["__main__"], select.poll()
+    main, ready = sys.modules["__main__"], select.poll()
     read_command = main.retrieve_msg
-    heard.register(line, select.POLLIN)
+    ready.register(line, select.POLLIN)
 
     def retrieve(java: socket.socket) -> Any:
-        heard.register(java, select.POLLIN)
-        while java.fileno() not in dict(heard.poll()):
+        ready.register(java, select.POLLIN)
+        while java.fileno() not in _heard(ready):
             _answer_next(line, context)
         return read_command(java)
 
     main.retrieve_msg = retrieve  # type: ignore[attr-defined]
 
 
+def _heard(ready: "select.poll") -> set[int]:
+    """Wait until something can be read, and say where; awake at first, but for whoever needs the core."""
+    end = time.monotonic() + AWAKE
+    while not (told := ready.poll(0)) and time.monotonic() < end:
+        os.sched_yield()
+    return {number for number, _ in told or ready.poll()}
+
+
 def _answer_next(line: socket.socket, context: Any) -> None:
     """Answer the requests of one message."""
-    asked, inner = _read(line), copy.copy(context)
-    inner.request_processor = [RequestProcessor(part.headers) for part in asked]
-    inner.request_ids = {index: part.headers.get(REQUEST_ID, "") for index, part in enumerate(asked)}
-    replies = _answer([{"body": part.body} for part in asked], inner)
+    asked = _read(line)
+    context.request_processor = [RequestProcessor(part.headers) for part in asked]
+    context.request_ids = {index: part.headers.get(REQUEST_ID, "") for index, part in enumerate(asked)}
+    replies = _answer([{"body": part.body} for part in asked], context)
     said = [
-        Part(inner.get_response_headers(index), reply, int(inner.get_response_status(index)[0] or 200))
+        Part(context.get_response_headers(index), reply, int(context.get_response_status(index)[0] or 200))
         for index, reply in enumerate(replies)
     ]
     line.sendall(b"".join(pack(said)))

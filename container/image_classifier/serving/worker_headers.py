@@ -1,5 +1,7 @@
 """What a worker is told of a request beside its body."""
 
+from functools import lru_cache
+
 from aiohttp import web
 
 from image_classifier.contract import Settings
@@ -27,5 +29,12 @@ def worker_headers(request: web.Request, own_formats: bool, settings: Settings) 
         accept = settings.default_accept if accept in ("", "*/*") else accept
         given = {wire.CONTENT_TYPE: content_type, wire.ACCEPT: accept}
         return headers | wire.of_sagemaker(request.headers) | {name: value for name, value in given.items() if value}
-    options = formats.choose(content_type, accept, request.query, custom, settings)
-    return headers | {wire.OPTIONS: options.header()}
+    return headers | {wire.OPTIONS: _options(content_type, accept, tuple(request.query.items()), custom, settings)}
+
+
+@lru_cache
+def _options(
+    content_type: str, accept: str, query: tuple[tuple[str, str], ...], custom: str, settings: Settings
+) -> str:
+    """The chosen options as a header; most requests ask for the same."""
+    return formats.choose(content_type, accept, dict(reversed(query)), custom, settings).header()  # the first of a name

@@ -51,13 +51,9 @@ class Workers:
         Raises:
             Gone: it ended before it did.
         """
-        team = self._team(model)
-        while (worker := await team.free_worker()).has_ended():
-            pass  # just now
-        try:
-            return await worker.ask(asked)
-        finally:
-            team.give_back(worker)
+        question = _Question(asked, asyncio.get_running_loop().create_future())
+        self._team(model).put(question)
+        return await question.answer
 
     def _team(self, model: str) -> "_Team":
         return self._teams.get(model) or _Team(dismissed=True)
@@ -76,6 +72,22 @@ class Workers:
             self._server.close()
 
 
+@dataclass(frozen=True)
+class _Question:
+    """Some requests, and the answers to them when they are there."""
+
+    asked: Sequence[Part]
+    answer: "asyncio.Future[list[Part]]"
+
+    def succeed(self, parts: list[Part]) -> None:
+        if not self.answer.done():  # else nobody waits for it any more
+            self.answer.set_result(parts)
+
+    def fail(self) -> None:
+        if not self.answer.done():
+            self.answer.set_exception(Gone())
+
+
 @dataclass
 class _Team:
     """A model's workers. The one that was at work last is asked first: what it needs is in the caches."""
@@ -83,38 +95,33 @@ class _Team:
     workers: list["_Worker"] = field(default_factory=list)
     dismissed: bool = False
     _free: list["_Worker"] = field(default_factory=list)
-    _waiting: deque["asyncio.Future[_Worker]"] = field(default_factory=deque)
+    _waiting: deque[_Question] = field(default_factory=deque)
 
     def welcome(self, worker: "_Worker") -> None:
         self.workers.append(worker)
-        worker.on_end = self._lose
+        worker.team = self
         worker.greet()
-        self.give_back(worker)
+        self.is_free(worker)
 
-    async def free_worker(self) -> "_Worker":
+    def put(self, question: _Question) -> None:
+        """Ask a free worker, or the next that is."""
         if self.dismissed:
             raise Gone
-        if self._free:
-            return self._free.pop()
-        turn: asyncio.Future[_Worker] = asyncio.get_running_loop().create_future()
-        self._waiting.append(turn)
-        try:
-            return await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled() and not turn.exception():  # it was given one meanwhile
-                self.give_back(turn.result())
-            raise
+        while self._free:
+            worker = self._free.pop()
+            if not worker.has_ended():  # just now
+                return worker.ask(question)
+        self._waiting.append(question)
 
-    def give_back(self, worker: "_Worker") -> None:
-        if worker.has_ended():
-            return
+    def is_free(self, worker: "_Worker") -> None:
+        """Give a worker its next question, before anything is done with the answer to its last: its core is idle."""
         while self._waiting:
-            turn = self._waiting.popleft()
-            if not turn.done():
-                return turn.set_result(worker)
+            question = self._waiting.popleft()
+            if not question.answer.done():
+                return worker.ask(question)
         self._free.append(worker)
 
-    def _lose(self, worker: "_Worker") -> None:
+    def lose(self, worker: "_Worker") -> None:
         self.workers.remove(worker)
         if worker in self._free:
             self._free.remove(worker)
@@ -123,9 +130,8 @@ class _Team:
         self.dismissed = True
         for worker in list(self.workers):
             worker.hang_up()
-        for turn in self._waiting:
-            if not turn.done():
-                turn.set_exception(Gone())
+        for question in self._waiting:
+            question.fail()
 
 
 class _Worker(asyncio.Protocol):
@@ -137,10 +143,10 @@ class _Worker(asyncio.Protocol):
 
     def __init__(self, called: Callable[["_Worker", str], None]) -> None:
         self.pid = 0
-        self.on_end: Callable[[_Worker], None] = lambda _worker: None
+        self.team: _Team | None = None  # none before it has called in
+        self.question: _Question | None = None
         self._called = called
         self._came = bytearray()
-        self._answer: asyncio.Future[list[Part]] | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -152,14 +158,9 @@ class _Worker(asyncio.Protocol):
     def has_ended(self) -> bool:
         return self._transport.is_closing()
 
-    async def ask(self, asked: Sequence[Part]) -> list[Part]:
-        self._answer = asyncio.get_running_loop().create_future()
-        self._transport.writelines(pack(asked))
-        try:
-            return await self._answer
-        except asyncio.CancelledError:  # what it answers would be taken for the answer to what is asked next
-            self.hang_up()
-            raise
+    def ask(self, question: _Question) -> None:
+        self.question = question
+        self._transport.writelines(pack(question.asked))
 
     def data_received(self, data: bytes) -> None:
         self._came += data
@@ -167,16 +168,19 @@ class _Worker(asyncio.Protocol):
         if parts is None:
             return
         self._came.clear()
-        if self._answer is None:
+        if self.team is None:
             self.pid = int(parts[0].headers[wire.PID])
             self._called(self, parts[0].headers[wire.MODEL])
-        elif not self._answer.done():
-            self._answer.set_result(parts)
+        elif question := self.question:
+            self.question = None
+            self.team.is_free(self)
+            question.succeed(parts)
 
     def connection_lost(self, _error: Exception | None) -> None:
-        self.on_end(self)
-        if self._answer and not self._answer.done():
-            self._answer.set_exception(Gone())
+        if self.team:
+            self.team.lose(self)
+        if self.question:
+            self.question.fail()
 
     def hang_up(self) -> None:
         self._transport.abort()
