@@ -12,6 +12,8 @@ import numpy as np
 from image_classifier.errors import RequestError
 from image_classifier.serving.formats import Options, Output
 
+_JSON = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -55,7 +57,7 @@ def write(
 
 
 def _json(content: Any) -> bytes:
-    return json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
+    return _JSON.encode(content).encode()
 
 
 def _error(error: RequestError, index: int) -> dict[str, Any]:

@@ -89,8 +89,8 @@ class Service:
     def answer(self, calls: Sequence[Request]) -> list[Result]:
         """Answer the requests of one call: each has its answer, or why there is none."""
         stages = Stages()
-        with stages.time("decode"):
-            opened = [self._open(call) for call in calls]
+        opened = [self._open(call) for call in calls]
+        stages.lap("decode")
         records = [record for one in opened if isinstance(one, Records) for record in one.records]
         stages.together = len(records)
         alone = all(call.header(ALONE) for call in calls)
@@ -120,8 +120,8 @@ class Service:
         options = self._options(call)
         in_place = self._settings.batch  # a batch transform gives up a whole file for one answer that is not 200
         try:
-            with stages.time("encode"):
-                body = answers.write(ours, opened.many, self._labels, options, in_place)
+            body = answers.write(ours, opened.many, self._labels, options, in_place)
+            stages.lap("encode")
         except Exception as error:
             return error
         return checked(Answer(body, options.output, stages.header(len(ours))), self._settings)
