@@ -42,6 +42,7 @@ class Worker:
     ends: bool = False  # with a request in hand
     headers: dict[str, str] = field(default_factory=lambda: {"content-type": "application/json"})
     seen: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    together: list[int] = field(default_factory=list)  # requests of each message
     started: asyncio.Event = field(default_factory=asyncio.Event)
 
     @asynccontextmanager
@@ -65,6 +66,7 @@ class Worker:
                 data += piece
                 if (asked := unpack(data)) is not None:
                     data.clear()
+                    self.together.append(len(asked))
                     writer.writelines(pack([await self._answer(part) for part in asked]))
         finally:
             writer.close()

@@ -79,7 +79,8 @@ class Settings(BaseModel):
         alias="MMS_BATCH_SIZE",
         ge=1,
         le=256,
-        description="Requests that a worker may answer together; 1 when unset; on a GPU as measured at the start.",
+        description="Requests that a worker may answer together; when unset 1; with a compiled network 2; on a GPU as "
+        "measured at the start.",
     )
     batch_delay: int | None = Field(
         None,

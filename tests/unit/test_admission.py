@@ -1,8 +1,10 @@
 """Under pressure: full queues, deadlines, slow callers, broken HTTP, and the end."""
 
 import asyncio
+import io
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 
 import aiohttp
 import pytest
@@ -42,6 +44,33 @@ def test_only_a_request_with_no_other_at_work_is_told_to_be_alone(run: Run) -> N
         assert [wire.ALONE in headers for headers, _ in house.worker.seen] == [True, True, False, True]
 
     run(talk)
+
+
+ONE = {"instances": [{"b64": "eA=="}]}
+SEVERAL = {"instances": [{"b64": "eA=="}] * 2}
+
+
+@pytest.mark.parametrize(
+    ("media_type", "body", "own_formats", "together"),
+    [
+        ("image/jpeg", b"x", True, 2),
+        ("image/jpeg", b"x" * (2 * MIB), True, 1),  # lies in a file
+        ("application/json", json.dumps(ONE).encode(), True, 2),
+        ("application/json", json.dumps(SEVERAL).encode(), True, 1),
+        ("image/jpeg", b"x", False, 1),  # a script may take as long as it likes
+    ],
+)
+def test_who_takes_long_is_answered_with_no_others(
+    run: Run, media_type: str, body: bytes, own_formats: bool, together: int
+) -> None:
+    async def talk(house: House) -> None:
+        house.worker.delay = 0.2
+        send = partial(house.client.post, "/invocations", headers={"Content-Type": media_type})
+        asked = (send(data=io.BytesIO(body)) for _ in range(24))  # for 8 workers
+        assert {answer.status for answer in await asyncio.gather(*asked)} == {200}
+        assert max(house.worker.together) == together
+
+    run(talk, own_formats=own_formats, MMS_BATCH_SIZE="2", SAGEMAKER_MODEL_SERVER_WORKERS="12")
 
 
 def test_time_spent_waiting_counts_towards_the_deadline(run: Run) -> None:

@@ -5,7 +5,7 @@ Only the network's forward pass is told to fail, by the colour of a picture.
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +19,9 @@ from hypothesis import strategies as st
 from house import Served
 from image_classifier.contract import Settings
 from image_classifier.serving import java, parts, sizing
-from image_classifier.serving.batches import Batches
 from image_classifier.serving.mms import ModelServer
 from image_classifier.serving.parts import Part
 from image_classifier.serving.single_model import SingleModelDoor
-from image_classifier.serving.workers import Gone
 
 RED, GREEN, WHITE, BLUE = (255, 0, 0), (0, 255, 0), (255, 255, 255), (20, 40, 220)
 STAND_IN = """
@@ -209,66 +207,3 @@ def test_what_is_packed_is_what_comes_out(content: list[tuple[dict[str, str], by
     message = b"".join(parts.pack(packed))
     assert parts.unpack(message) == packed
     assert all(parts.unpack(message[:length]) is None for length in range(len(message)))
-
-
-class Asked:
-    """Answers each part with its own body, when it is let; remembers how they came."""
-
-    def __init__(self) -> None:
-        self.came: list[list[bytes]] = []
-        self.free = asyncio.Event()
-        self.error: Exception | None = None
-
-    async def ask(self, _model: str, asked: Sequence[Part]) -> list[Part]:
-        self.came.append([part.body for part in asked])
-        await self.free.wait()
-        if self.error:
-            raise self.error
-        return list(asked)
-
-
-async def answered(batches: Batches, body: bytes) -> bytes:
-    return (await batches.answer("a", Part({}, body))).body
-
-
-def test_while_the_workers_are_busy_requests_gather_in_the_order_they_came() -> None:
-    async def talk() -> None:
-        worker = Asked()
-        batches = Batches(worker.ask, size=3, delay=0.0, slots=1)
-        asked = [asyncio.create_task(answered(batches, b"%d" % number)) for number in range(8)]
-        await asyncio.sleep(0.05)
-        assert len(worker.came) == 1  # the others wait for it
-        worker.free.set()
-        assert await asyncio.gather(*asked) == [b"%d" % number for number in range(8)]
-        assert [body for batch in worker.came for body in batch] == [b"%d" % number for number in range(8)]
-        assert max(map(len, worker.came)) == 3
-        assert batches._lines == {}  # nothing is kept of a model that is not asked any more
-
-    asyncio.run(talk())
-
-
-def test_what_ends_a_batch_ends_each_of_its_requests_and_the_next_goes_on() -> None:
-    async def talk() -> None:
-        worker = Asked()
-        batches = Batches(worker.ask, size=2, delay=5.0, slots=1)
-        worker.error = Gone()
-        worker.free.set()
-        ended = await asyncio.gather(*(answered(batches, b"x") for _ in range(2)), return_exceptions=True)
-        assert [type(each) for each in ended] == [Gone] * 2
-        worker.error = None
-        assert await asyncio.gather(answered(batches, b"a"), answered(batches, b"b")) == [b"a", b"b"]
-
-    asyncio.run(talk())
-
-
-def test_a_caller_who_has_gone_costs_the_others_nothing() -> None:
-    async def talk() -> None:
-        worker = Asked()
-        batches = Batches(worker.ask, size=2, delay=5.0, slots=1)
-        gone, there = (asyncio.create_task(answered(batches, body)) for body in (b"a", b"b"))
-        await asyncio.sleep(0.05)
-        gone.cancel()
-        worker.free.set()
-        assert await there == b"b"
-
-    asyncio.run(talk())

@@ -88,7 +88,7 @@ def test_an_error_in_the_door_itself_is_500_without_a_traceback(run: Run, caplog
         def fail(*_arguments: object, **_options: object) -> None:
             raise ZeroDivisionError("secret detail")
 
-        house.door.server.ask = fail  # type: ignore[method-assign,assignment]
+        house.door.server.workers.ask = fail  # type: ignore[method-assign,assignment]
         answer = await house.client.post("/invocations", data=b"x", headers=JPEG)
         assert "secret" not in await house.error(answer, 500, "internal_error")
 

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from image_classifier import machine
+from image_classifier.compiled import Kind
 from image_classifier.contract import Settings
 from image_classifier.errors import ExitCode
 from image_classifier.serving import entrypoint, pace, report, sizing
@@ -56,10 +57,10 @@ def test_the_arithmetic_is_told() -> None:
     )
 
 
-def sizes(measured: Pace | None, monkeypatch: pytest.MonkeyPatch, **environ: str) -> Sizing:
+def sizes(measured: Pace | None, monkeypatch: pytest.MonkeyPatch, kind: Kind | None = None, **environ: str) -> Sizing:
     monkeypatch.setattr(machine, "cores", lambda: 8)
     monkeypatch.setattr(machine, "memory_limit", lambda: 32_768 * MIB)
-    return sizing.compute(Settings.from_environment(environ), Path("nowhere"), gpus=2, pace=measured)
+    return sizing.compute(Settings.from_environment(environ), Path("nowhere"), kind, gpus=2, pace=measured)
 
 
 @pytest.mark.parametrize(
@@ -80,10 +81,20 @@ def test_a_worker_gets_what_was_measured_unless_told_otherwise(
     assert (sized.batch, sized.delay) == (batch, delay)
     assert sized.dispatched == 2 * sized.workers * batch  # a batch fills while the one before is at work
     told = [line for line in sized.explain() if line.startswith("Batches: ")]
-    wanted = f"Batches: up to {batch} requests together, which wait at most {delay} ms for each other; "
+    patience = f"which wait at most {delay} ms for each other" if delay else "of those that wait anyway"
+    wanted = f"Batches: up to {batch} requests together, {patience}; "
     assert told == (
         [] if batch == 1 else [f"{wanted}{4 * batch} are at work or come next = 2 x 2 worker(s) x {batch}."]
     )
+
+
+@pytest.mark.parametrize(("environ", "batch"), [({}, 2), ({"MMS_BATCH_SIZE": "1"}, 1), ({"MMS_BATCH_SIZE": "3"}, 3)])
+def test_with_a_compiled_network_two_that_wait_anyway_are_answered_together(
+    environ: dict[str, str], batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind in Kind:
+        sized = sizes(None, monkeypatch, kind, **environ)
+        assert (sized.batch, sized.delay) == (batch, 0)
 
 
 def test_another_process_measures_the_model(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -33,6 +33,7 @@ from image_classifier.serving.workers import Gone
 
 logger = logging.getLogger(__name__)
 
+QUOTES = 6  # of `{"instances": [{"b64": "…"}]}`; text that has no more holds three pictures at most
 _LAID = web.RequestKey("laid", int)  # bytes of the answer, where it lies in a file
 
 
@@ -203,7 +204,7 @@ class Door:
         laid = f"{spool.ANSWER}{next(self._numbers)}"
         asked = Part({wire.ANSWER_FILE: laid, **headers, **name}, data)
         try:
-            answer = await self.server.ask(model.name, asked)
+            answer = await self.server.workers.ask(model.name, asked, alone=not _is_short(model, asked))
             self.probe.hear(answer.status)
             if pid := int(answer.headers.get(wire.GROWN, 0)):
                 self.recycling.grown[pid] = model
@@ -226,6 +227,12 @@ class Door:
             return False
         self.state = state
         return True
+
+
+def _is_short(model: Model, asked: Part) -> bool:
+    """Whether a request surely takes no longer than a few pictures do, so that others may be answered with it."""
+    few = wire.MANY not in asked.headers or asked.body.count(b'"') <= QUOTES
+    return model.own_formats and bool(asked.body) and few
 
 
 def _path(request: web.Request) -> str:

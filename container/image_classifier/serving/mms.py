@@ -22,8 +22,6 @@ import psutil
 from image_classifier.contract import Settings
 from image_classifier.errors import PlatformError, RequestError
 from image_classifier.serving import java, private, processes
-from image_classifier.serving.batches import Batches
-from image_classifier.serving.parts import Part
 from image_classifier.serving.sizing import Sizing
 from image_classifier.serving.wire import load_error_file
 from image_classifier.serving.workers import Workers
@@ -56,21 +54,9 @@ class ModelServer:
         self._process: asyncio.subprocess.Process | None = None
         self._numbers = itertools.count(1)
         self._parents: dict[str, int | None] = {}  # process ids, by the model's name
-        self.workers = Workers()
-        self._batches = Batches(self.workers.ask, self.sizing.batch, self.sizing.delay / 1000, 2 * self.sizing.workers)
+        self.workers = Workers(self.sizing.batch, self.sizing.delay / 1000)
         connector = aiohttp.UnixConnector(path=str(self.folder / "management.sock"), limit=0)
         self._management = aiohttp.ClientSession(base_url="http://mms", connector=connector)
-
-    async def ask(self, name: str, asked: Part) -> Part:
-        """Let a worker of a model answer a request.
-
-        Raises:
-            Gone: it ended before it did.
-        """
-        if self.sizing.batch > 1:
-            return await self._batches.answer(name, asked)
-        (answer,) = await self.workers.ask(name, [asked])
-        return answer
 
     async def start(self) -> None:
         """Listen for workers, start Java and wait until it answers.

@@ -18,6 +18,9 @@ MIB = 1 << 20
 WORKER_BASE = 832 * MIB
 COMPILED_BASE = 160 * MIB
 COPIES: Mapping[Kind | None, float] = {None: 2, Kind.FP32: 2.5, Kind.INT8: 3}  # of int8, a part is used as fp32
+# Requests that a worker with a compiled network is given at once where they wait anyway: to wake up for each, with cold
+# caches, weighs beside so short a pass. Not more, since none is answered before the last of them is.
+TOGETHER = 2
 FORMS = 2  # of a compiled network where a request alone has one of its own
 DOOR = 64 * MIB  # the front door without bodies
 BUFFER = MIB  # a larger body or answer goes by a file
@@ -101,8 +104,9 @@ class Sizing:
     def _batches(self) -> list[str]:
         if self.batch == 1:
             return []
+        patience = f"which wait at most {self.delay} ms for each other" if self.delay else "of those that wait anyway"
         return [
-            f"Batches: up to {self.batch} requests together, which wait at most {self.delay} ms for each other; "
+            f"Batches: up to {self.batch} requests together, {patience}; "
             f"{self.dispatched} are at work or come next = 2 x {self.workers} worker(s) x {self.batch}."
         ]
 
@@ -142,7 +146,7 @@ def compute(
     model = _size(model_dir, kind) if not settings.multi_model else 0
     memory, free = machine.memory_limit(), machine.temporary()
     files = max(settings.max_payload_mb * MIB, memory // 16 if free.in_memory else free.bytes // 2)
-    together = _batch(settings, pace)
+    together = _batch(settings, pace, kind)
     room = Room(machine.cores(), gpus, memory, _base(kind), COPIES[kind], model, files, free.in_memory, *together)
     most = 1 if settings.multi_model else gpus or room.cores  # with many models, memory is for models
     asked = [settings.workers] if settings.workers else range(most, 0, -1)
@@ -151,11 +155,10 @@ def compute(
     return next((plan for plan in plans if plan.planned <= plan.memory), least)
 
 
-def _batch(settings: Settings, pace: "Pace | None") -> tuple[int, int]:
+def _batch(settings: Settings, pace: "Pace | None", kind: Kind | None) -> tuple[int, int]:
     """Requests of a batch, and milliseconds to wait for them."""
-    measured = (pace.batch, pace.delay) if pace else (1, 0)
-    batch = settings.batch_size or measured[0]
-    return batch, measured[1] if settings.batch_delay is None else settings.batch_delay
+    batch, delay = (pace.batch, pace.delay) if pace else (TOGETHER if kind else 1, 0)
+    return settings.batch_size or batch, delay if settings.batch_delay is None else settings.batch_delay
 
 
 def _planned(settings: Settings, room: Room, workers: int, compiled: bool) -> Sizing:

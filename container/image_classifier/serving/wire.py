@@ -13,6 +13,7 @@ BODY = "x-classifier-body"  # the name of the file that holds the body: see spoo
 ANSWER_FILE = "x-classifier-answer-file"  # the name of the file for the answer; of an answer: it is there
 # Of an answer, in seconds and pictures: decode=0.0123,forward=0.0345,encode=0.0002,records=1,together=4
 STAGES = "x-classifier-stages"
+MANY = "x-classifier-many"  # the body may hold many pictures
 ALONE = "x-classifier-alone"  # no other request is at work: all cores are free for this one
 GROWN = "x-classifier-grown"  # of an answer: the worker with this process id wants to be replaced
 DEVICE_LOST = "device_lost"  # code of an error: the worker cannot use its GPU any more, and ends

@@ -29,12 +29,14 @@ def worker_headers(request: web.Request, own_formats: bool, settings: Settings) 
         accept = settings.default_accept if accept in ("", "*/*") else accept
         given = {wire.CONTENT_TYPE: content_type, wire.ACCEPT: accept}
         return headers | wire.of_sagemaker(request.headers) | {name: value for name, value in given.items() if value}
-    return headers | {wire.OPTIONS: _options(content_type, accept, tuple(request.query.items()), custom, settings)}
+    return headers | _options(content_type, accept, tuple(request.query.items()), custom, settings)
 
 
 @lru_cache
 def _options(
     content_type: str, accept: str, query: tuple[tuple[str, str], ...], custom: str, settings: Settings
-) -> str:
-    """The chosen options as a header; most requests ask for the same."""
-    return formats.choose(content_type, accept, dict(reversed(query)), custom, settings).header()  # the first of a name
+) -> dict[str, str]:
+    """The chosen options as headers; most requests ask for the same."""
+    options = formats.choose(content_type, accept, dict(reversed(query)), custom, settings)  # the first of a name
+    many = {} if options.body is formats.Body.PICTURE else {wire.MANY: "yes"}
+    return {wire.OPTIONS: options.header()} | many

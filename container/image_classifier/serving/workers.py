@@ -8,12 +8,14 @@ answers to a batch do. And here the kernel tells at once when a worker has gone.
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
 
 from image_classifier.serving import wire
 from image_classifier.serving.parts import Part, pack, unpack
+
+EARLY = 1e-5  # seconds that a timer may be before its time
 
 
 class Gone(Exception):
@@ -21,9 +23,15 @@ class Gone(Exception):
 
 
 class Workers:
-    """Those that have called in, by the name that their model has in MMS."""
+    """Those that have called in, by the name that their model has in MMS.
 
-    def __init__(self) -> None:
+    Args:
+        size: requests that a worker is asked at a time, at most.
+        delay: seconds that a request waits for others while a worker is free.
+    """
+
+    def __init__(self, size: int = 1, delay: float = 0.0) -> None:
+        self._size, self._delay = size, delay
         self._teams: dict[str, _Team] = {}
         self._server: asyncio.Server | None = None
 
@@ -34,7 +42,7 @@ class Workers:
 
     def expect(self, model: str) -> None:
         """Let a model's workers call in."""
-        self._teams[model] = _Team()
+        self._teams[model] = _Team(self._size)
 
     def dismiss(self, model: str) -> None:
         """Give up a model's workers, and the requests that they have or that wait for them."""
@@ -43,20 +51,29 @@ class Workers:
 
     def ready(self, model: str) -> list[int]:
         """Process ids of the workers that can take a request, now or next."""
-        return [worker.pid for worker in self._team(model).workers]
+        team = self._teams.get(model)
+        return [worker.pid for worker in team.workers] if team else []
 
-    async def ask(self, model: str, asked: Sequence[Part]) -> list[Part]:
-        """Let the next free worker of a model answer some requests together.
+    async def ask(self, model: str, asked: Part, alone: bool = False) -> Part:
+        """Let the next free worker of a model answer a request, with others that wait.
+
+        Args:
+            model: its name in MMS.
+            asked: the request.
+            alone: others should not have to wait for it.
 
         Raises:
-            Gone: it ended before it did.
+            Gone: the worker ended before it did.
         """
-        question = _Question(asked, asyncio.get_running_loop().create_future())
-        self._team(model).put(question)
+        loop, team = asyncio.get_running_loop(), self._teams.get(model)
+        if team is None:
+            raise Gone
+        delay = 0 if alone else self._delay
+        question = _Question(asked, alone, loop.time() + delay, loop.create_future())
+        team.put(question)
+        if delay:
+            loop.call_later(delay, team.go_on)
         return await question.answer
-
-    def _team(self, model: str) -> "_Team":
-        return self._teams.get(model) or _Team(dismissed=True)
 
     def _called(self, worker: "_Worker", model: str) -> None:
         if team := self._teams.get(model):
@@ -74,14 +91,20 @@ class Workers:
 
 @dataclass(frozen=True)
 class _Question:
-    """Some requests, and the answers to them when they are there."""
+    """A request, and the answer to it when it is there.
 
-    asked: Sequence[Part]
-    answer: "asyncio.Future[list[Part]]"
+    Args:
+        due: when it waits no longer for others, in the event loop's time.
+    """
 
-    def succeed(self, parts: list[Part]) -> None:
+    asked: Part
+    alone: bool
+    due: float
+    answer: "asyncio.Future[Part]"
+
+    def succeed(self, answer: Part) -> None:
         if not self.answer.done():  # else nobody waits for it any more
-            self.answer.set_result(parts)
+            self.answer.set_result(answer)
 
     def fail(self) -> None:
         if not self.answer.done():
@@ -92,8 +115,8 @@ class _Question:
 class _Team:
     """A model's workers. The one that was at work last is asked first: what it needs is in the caches."""
 
+    size: int
     workers: list["_Worker"] = field(default_factory=list)
-    dismissed: bool = False
     _free: list["_Worker"] = field(default_factory=list)
     _waiting: deque[_Question] = field(default_factory=deque)
 
@@ -104,34 +127,50 @@ class _Team:
         self.is_free(worker)
 
     def put(self, question: _Question) -> None:
-        """Ask a free worker, or the next that is."""
-        if self.dismissed:
-            raise Gone
-        while self._free:
-            worker = self._free.pop()
-            if not worker.has_ended():  # just now
-                return worker.ask(question)
         self._waiting.append(question)
+        self.go_on()
 
     def is_free(self, worker: "_Worker") -> None:
-        """Give a worker its next question, before anything is done with the answer to its last: its core is idle."""
-        while self._waiting:
-            question = self._waiting.popleft()
-            if not question.answer.done():
-                return worker.ask(question)
         self._free.append(worker)
+        self.go_on()
+
+    def go_on(self) -> None:
+        """Ask who is free what is full or due."""
+        while self._waiting and self._free:
+            if self._waiting[0].answer.done():  # given up
+                self._waiting.popleft()
+            elif not self._is_due():
+                return
+            elif not (worker := self._free.pop()).has_ended():  # just now
+                worker.ask(self._next())
+
+    def _is_due(self) -> bool:
+        early = asyncio.get_running_loop().time() + EARLY
+        return len(self._waiting) >= self.size or self._waiting[0].due <= early
+
+    def _next(self) -> list[_Question]:
+        """Those to be answered together, first come, first served."""
+        questions = [self._waiting.popleft()]
+        while self._waiting and len(questions) < self.size and not (questions[0].alone or self._waiting[0].alone):
+            questions.append(self._waiting.popleft())
+        return questions
 
     def lose(self, worker: "_Worker") -> None:
+        """Who had its question to itself has lost it; of several, only one may be to blame: each is asked alone."""
         self.workers.remove(worker)
         if worker in self._free:
             self._free.remove(worker)
+        if len(worker.questions) == 1:
+            worker.questions[0].fail()
+        else:
+            self._waiting.extendleft(replace(each, alone=True, due=0.0) for each in reversed(worker.questions))
+            self.go_on()
 
     def dismiss(self) -> None:
-        self.dismissed = True
+        for question in [*self._waiting, *(question for worker in self.workers for question in worker.questions)]:
+            question.fail()
         for worker in list(self.workers):
             worker.hang_up()
-        for question in self._waiting:
-            question.fail()
 
 
 class _Worker(asyncio.Protocol):
@@ -144,7 +183,7 @@ class _Worker(asyncio.Protocol):
     def __init__(self, called: Callable[["_Worker", str], None]) -> None:
         self.pid = 0
         self.team: _Team | None = None  # none before it has called in
-        self.question: _Question | None = None
+        self.questions: Sequence[_Question] = ()
         self._called = called
         self._came = bytearray()
 
@@ -158,9 +197,9 @@ class _Worker(asyncio.Protocol):
     def has_ended(self) -> bool:
         return self._transport.is_closing()
 
-    def ask(self, question: _Question) -> None:
-        self.question = question
-        self._transport.writelines(pack(question.asked))
+    def ask(self, questions: Sequence[_Question]) -> None:
+        self.questions = questions
+        self._transport.writelines(pack([question.asked for question in questions]))
 
     def data_received(self, data: bytes) -> None:
         self._came += data
@@ -171,16 +210,15 @@ class _Worker(asyncio.Protocol):
         if self.team is None:
             self.pid = int(parts[0].headers[wire.PID])
             self._called(self, parts[0].headers[wire.MODEL])
-        elif question := self.question:
-            self.question = None
-            self.team.is_free(self)
-            question.succeed(parts)
+        else:
+            answered, self.questions = self.questions, ()
+            self.team.is_free(self)  # first of all: until it is asked again, its core has nothing to do
+            for question, answer in zip(answered, parts, strict=True):
+                question.succeed(answer)
 
     def connection_lost(self, _error: Exception | None) -> None:
         if self.team:
             self.team.lose(self)
-        if self.question:
-            self.question.fail()
 
     def hang_up(self) -> None:
         self._transport.abort()
