@@ -23,6 +23,11 @@ def cores() -> int:
     return max(1, min(available, int(quota)) if quota else available)
 
 
+def are_rationed() -> bool:
+    """Whether a quota allows less CPU time than the cores have: what one process takes, another lacks."""
+    return cores() < len(os.sched_getaffinity(0))
+
+
 def memory_limit() -> int:
     """Bytes of memory this container may use."""
     total = int(psutil.virtual_memory().total)

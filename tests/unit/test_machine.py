@@ -61,6 +61,14 @@ def test_cores_follow_the_quota_of_cgroup_1(cgroup: Path, quota: str, cores: int
     assert machine.cores() == cores
 
 
+@pytest.mark.parametrize(
+    ("quota", "rationed"), [("max 100000", False), ("800000 100000", False), ("250000 100000", True)]
+)
+def test_cores_are_rationed_where_a_quota_allows_less_than_they_have(cgroup: Path, quota: str, rationed: bool) -> None:
+    write(cgroup / "cpu.max", quota)
+    assert machine.are_rationed() is rationed
+
+
 def test_without_a_cgroup_the_affinity_counts(cgroup: Path) -> None:
     assert machine.cores() == 8
 

@@ -51,7 +51,7 @@ GRACE = 2  # seconds in which the front door answers 504 before the worker ends
 OPENED = 60  # seconds in which Java has opened what it takes for pipes
 LEAVE = 0.2  # seconds for answers to go out
 MMS = "worker"  # the name of its process object in the program that it starts
-AWAKE = 0.001  # seconds: with many callers the next request comes sooner than a core wakes up
+AWAKE = 0.001  # seconds: with many callers the next request comes sooner than a core that sleeps wakes up
 PIECE = 1 << 18  # bytes that are read at once
 
 
@@ -165,10 +165,15 @@ def _take_requests(line: socket.socket, context: Any) -> None:
 
 def _heard(ready: "select.poll") -> set[int]:
     """Wait until something can be read, and say where; awake at first, but for whoever needs the core."""
-    end = time.monotonic() + AWAKE
+    end = time.monotonic() + _awake()
     while not (told := ready.poll(0)) and time.monotonic() < end:
         os.sched_yield()
     return {number for number, _ in told or ready.poll()}
+
+
+@cache
+def _awake() -> float:
+    return 0 if machine.are_rationed() else AWAKE
 
 
 def _answer_next(line: socket.socket, context: Any) -> None:
