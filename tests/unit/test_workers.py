@@ -30,9 +30,9 @@ class Calling:
         return line
 
 
-def run(folder: Path, talk: Talk, size: int = 1, delay: float = 0.0) -> None:
+def run(folder: Path, talk: Talk, size: int = 1, delay: float = 0.0, patience: float = 60.0) -> None:
     async def visit() -> None:
-        workers, calling = Workers(size, delay), Calling(folder)
+        workers, calling = Workers(size, delay, patience), Calling(folder)
         await workers.listen(folder)
         workers.expect("m")
         try:
@@ -190,6 +190,18 @@ def test_of_those_whose_worker_ended_each_is_asked_again_alone_and_before_others
         assert [(await task).body for task in tasks[1:]] == [b"1", b"2", b"3"]
 
     run(tmp_path, talk, size=2)
+
+
+def test_of_those_whose_worker_hung_until_its_end_none_is_asked_again(tmp_path: Path) -> None:
+    async def talk(workers: Workers, calling: Calling) -> None:
+        line = await calling.one()
+        tasks = [asking(workers, b"1"), asking(workers, b"2")]
+        assert await bodies(line) == [b"1", b"2"]
+        await asyncio.sleep(0.2)
+        line.close()
+        assert [type(each) for each in await asyncio.gather(*tasks, return_exceptions=True)] == [Gone] * 2
+
+    run(tmp_path, talk, size=2, delay=1, patience=0.1)
 
 
 def test_the_answer_to_a_request_that_was_given_up_goes_to_nobody(tmp_path: Path) -> None:

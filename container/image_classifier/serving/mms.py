@@ -54,7 +54,7 @@ class ModelServer:
         self._process: asyncio.subprocess.Process | None = None
         self._numbers = itertools.count(1)
         self._parents: dict[str, int | None] = {}  # process ids, by the model's name
-        self.workers = Workers(self.sizing.batch, self.sizing.delay / 1000)
+        self.workers = Workers(self.sizing.batch, self.sizing.delay / 1000, self.settings.request_seconds)
         connector = aiohttp.UnixConnector(path=str(self.folder / "management.sock"), limit=0)
         self._management = aiohttp.ClientSession(base_url="http://mms", connector=connector)
 

@@ -28,10 +28,11 @@ class Workers:
     Args:
         size: requests that a worker is asked at a time, at most.
         delay: seconds that a request waits for others while a worker is free.
+        patience: seconds after which nobody waits for an answer any more.
     """
 
-    def __init__(self, size: int = 1, delay: float = 0.0) -> None:
-        self._size, self._delay = size, delay
+    def __init__(self, size: int = 1, delay: float = 0.0, patience: float = float("inf")) -> None:
+        self._size, self._delay, self._patience = size, delay, patience
         self._teams: dict[str, _Team] = {}
         self._server: asyncio.Server | None = None
 
@@ -68,8 +69,8 @@ class Workers:
         loop, team = asyncio.get_running_loop(), self._teams.get(model)
         if team is None:
             raise Gone
-        delay = 0 if alone else self._delay
-        question = _Question(asked, alone, loop.time() + delay, loop.create_future())
+        now, delay = loop.time(), 0 if alone else self._delay
+        question = _Question(asked, alone, now + delay, now + self._patience, loop.create_future())
         team.put(question)
         if delay:
             loop.call_later(delay, team.go_on)
@@ -95,11 +96,13 @@ class _Question:
 
     Args:
         due: when it waits no longer for others, in the event loop's time.
+        end: when nobody waits for it any more.
     """
 
     asked: Part
     alone: bool
     due: float
+    end: float
     answer: "asyncio.Future[Part]"
 
     def succeed(self, answer: Part) -> None:
@@ -156,15 +159,17 @@ class _Team:
         return questions
 
     def lose(self, worker: "_Worker") -> None:
-        """Who had its question to itself has lost it; of several, only one may be to blame: each is asked alone."""
+        """A question that was asked alone has failed; of several, only one may be to blame: each is asked alone."""
         self.workers.remove(worker)
         if worker in self._free:
             self._free.remove(worker)
-        if len(worker.questions) == 1:
-            worker.questions[0].fail()
-        else:
-            self._waiting.extendleft(replace(each, alone=True, due=0.0) for each in reversed(worker.questions))
-            self.go_on()
+        now = asyncio.get_running_loop().time()
+        for question in reversed(worker.questions):
+            if len(worker.questions) > 1 and now < question.end:
+                self._waiting.appendleft(replace(question, alone=True, due=now))
+            else:
+                question.fail()
+        self.go_on()
 
     def dismiss(self) -> None:
         for question in [*self._waiting, *(question for worker in self.workers for question in worker.questions)]:
