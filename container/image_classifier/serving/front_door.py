@@ -15,7 +15,7 @@ from aiohttp.payload import Payload
 
 from image_classifier.contract import Settings
 from image_classifier.errors import RequestError
-from image_classifier.serving import openapi, spool, wire
+from image_classifier.serving import openapi, spool, wire, worker_answer
 from image_classifier.serving.deadlines import Deadlines
 from image_classifier.serving.gate import Gate, Patience
 from image_classifier.serving.http_server import REQUEST_ID_HEADER, has_gone, request_id, respond
@@ -27,7 +27,6 @@ from image_classifier.serving.probe import Probe
 from image_classifier.serving.recycling import Recycling
 from image_classifier.serving.sending import send
 from image_classifier.serving.telemetry import Telemetry
-from image_classifier.serving.worker_answer import response
 from image_classifier.serving.worker_headers import worker_headers
 from image_classifier.serving.workers import Gone
 
@@ -210,7 +209,7 @@ class Door:
                 self.recycling.grown[pid] = model
             if come is not None:
                 self.telemetry.predicted(answer.headers.get(wire.STAGES, ""), time.monotonic() - come)
-            return response(answer, self.server.folder)
+            return worker_answer.response(answer, self.server.folder)
         except BaseException:  # its worker may have died after it had laid the answer there
             (self.server.folder / laid).unlink(missing_ok=True)
             raise
